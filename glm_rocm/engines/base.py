@@ -1,0 +1,93 @@
+"""What a serving engine must offer: a command line made from a plan, a plug-in, and the hooks the plug-in stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from glm_rocm.plan import Plan
+
+PLAN_VARIABLE = "GLM_ROCM_PLAN"
+"""The one environment variable by which a plan reaches the engine's processes: the path of its JSON file."""
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What concerns the server and not the model; everything that shapes the computation stands in the Plan.
+
+    Attributes:
+        host: address to bind to.
+        port: TCP port.
+        served_name: the model's name in requests; None takes the plan's model name.
+        api_key: asked of every request when given. It travels in the environment, never in a command line.
+        plan_file: path of the plan's JSON; without it the plug-in stays inactive and the engine runs its own kernels.
+        extra: arguments appended to the engine's command line as they are.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    served_name: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    plan_file: str | None = None
+    extra: tuple[str, ...] = ()
+
+
+DEFAULT_OPTIONS = ServeOptions()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One place of an engine that the plug-in stands on, and whether it is as the plug-in needs it.
+
+    Attributes:
+        hook: dotted path in the engine.
+        purpose: what the plug-in does there.
+        required: the parameters or attributes it must have.
+        found: what is there; `missing` where the path does not resolve.
+        holds: whether `found` satisfies `required`.
+    """
+
+    hook: str
+    purpose: str
+    required: str
+    found: str
+    holds: bool
+
+
+class Engine(Protocol):
+    """A serving engine. Importing its module imports neither the engine nor torch."""
+
+    @property
+    def name(self) -> str:
+        """The word of `--engine`."""
+        ...
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is a server that answers HTTP; False for in-process generation only."""
+        ...
+
+    @property
+    def supported(self) -> str:
+        """The engine versions the adapter is made for, as a PEP 440 specifier (`==0.32.*`)."""
+        ...
+
+    def found_version(self) -> str | None:
+        """The installed version, read from package metadata; None where the engine is not installed."""
+        ...
+
+    def command(self, plan: Plan, options: ServeOptions = DEFAULT_OPTIONS) -> list[str]:
+        """The argv that starts the server. Empty where the engine does not serve."""
+        ...
+
+    def environment(self, plan: Plan, options: ServeOptions = DEFAULT_OPTIONS) -> dict[str, str]:
+        """The variables to add to the server's environment."""
+        ...
+
+    def contracts(self) -> list[Contract]:
+        """Each hook held against the installed engine. Imports the engine; empty where it is not installed."""
+        ...
+
+    def register(self) -> None:
+        """Put our kernels into the engine of this process. Re-entrant."""
+        ...
