@@ -17,14 +17,15 @@ say() { printf '[%3ds] %s\n' "$SECONDS" "$1" >&2; }
 
 [ -f "$lock" ] || fail "no lock file \`ci/locks/$lock_name.txt\`" "use one of: $(cd "$root/ci/locks" && ls | sed 's/\.txt$//' | tr '\n' ' ')"
 command -v "$python" >/dev/null || fail "\`$python\` not found; the CPU environments need Python 3.11" "apt-get install python3.11 python3.11-venv, or PYTHON=/path/to/python3.11 make serve"
-"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
-    fail "\`$python\` is $("$python" -V 2>&1); the CPU build of torch that vLLM needs is pinned for Python 3.11" "PYTHON=/path/to/python3.11 make serve"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1) || true
+[ "$version" = 3.11 ] ||
+    fail "\`$python\` is Python \`$version\`; the CPU build of torch that vLLM needs is pinned for Python 3.11" "PYTHON=/path/to/python3.11 make serve"
 if [ -e "$folder" ] && [ ! -f "$folder/.glm-rocm" ] && [ -n "$(ls -A "$folder")" ]; then
     fail "\`$folder\` exists and was not made by this script" "move it away, then run again"
 fi
 
 if [ ! -x "$folder/bin/python" ]; then
-    say "making $folder with $("$python" -V)"
+    say "making $folder with Python $version"
     "$python" -m venv "$folder" || fail "could not make a virtual environment" "apt-get install python3.11-venv"
 fi
 touch "$folder/.glm-rocm"
