@@ -1,0 +1,306 @@
+"""Run an engine as a supervised child: ready only when a completion succeeds, drained on SIGTERM, never left behind.
+
+Nothing here prints. What happens is handed to a callback as an event; `cli.py` shows it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from glm_rocm import guard
+from glm_rocm.endpoint import Answer, Endpoint, Refusal, complete
+from glm_rocm.errors import EngineError, UsageError
+from glm_rocm.postmortem import last_error
+
+_TICK_S = 0.1
+_KEPT_LINES = 400
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds. `start`: until the first completion succeeds (weights of 700 GB from a cold disk take a while); `drain`:
+    for requests in flight after SIGTERM; `grace`: for the engine to take itself down before SIGKILL; `probe`: for one
+    readiness request."""
+
+    start: float = 3600.0
+    drain: float = 30.0
+    grace: float = 15.0
+    probe: float = 120.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that one start of an engine needs.
+
+    Attributes:
+        engine: its name, for messages.
+        command: the argv.
+        environment: the child's whole environment; an API key travels here, never in the argv.
+        endpoint: where it will answer, and as which model.
+        log: the file that gets every line of its output.
+        phases: (text in a log line, what the engine then does), in order of appearance.
+    """
+
+    engine: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    endpoint: Endpoint
+    log: Path
+    phases: Sequence[tuple[str, str]] = ()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class Started:
+    pid: int
+    log: Path
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the engine's output."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The engine began something new, `seconds` after its start."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A completion request succeeded, `seconds` after the start."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """A stop was asked for by the named signal; requests in flight get `seconds`."""
+
+    signal: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    seconds: float
+
+
+Event = Started | Line | Phase | Ready | Stopping | Stopped
+
+
+def check_port(host: str, port: int) -> None:
+    """Whether an engine could listen there.
+
+    Raises:
+        UsageError: the port is taken, needs privileges, or the host is not this machine's.
+    """
+    try:
+        if not 0 < port < 65536:
+            raise OverflowError("no such port")  # getaddrinfo would take it modulo 65536
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as error:
+        code = getattr(error, "errno", None)
+        if code == errno.EADDRINUSE:
+            raise UsageError(
+                f"port `{port}` on `{host}` is taken", required="a free port", hint=f"add `--port {_free_port()}`"
+            ) from None
+        if code == errno.EACCES:
+            raise UsageError(
+                f"port `{port}` needs privileges", required="a port from 1024 on", hint="add `--port 8000`"
+            ) from None
+        raise UsageError(
+            f"cannot listen on `{host}:{port}` ({getattr(error, 'strerror', None) or error})",
+            required="an address of this machine and a port below 65536",
+            hint="use `--host 127.0.0.1` for this machine alone or `--host 0.0.0.0` for all its addresses",
+        ) from None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Supervisor:
+    """One run of one engine. `run()` blocks in the main thread until a signal stops it or the engine dies."""
+
+    def __init__(self, launch: Launch, report: Callable[[Event], None]) -> None:
+        self.launch = launch
+        self.report = report
+        self.signals: list[int] = []
+        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.kept: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.phases = list(launch.phases)
+        self.answer: Answer | Refusal | None = None
+
+    def run(self) -> None:
+        """Start, wait until ready, watch, stop. Returns after an asked-for stop; nothing is left running in any case.
+
+        Raises:
+            UsageError: the port is taken; the engine was not started.
+            EngineError: the engine did not start, refuses requests, or died; with its last error line.
+        """
+        check_port(self.launch.endpoint.host, self.launch.endpoint.port)
+        with self._signals_counted(), self._guarded_engine() as process:
+            probing = threading.Thread(target=self._probe, args=(process,), daemon=True)
+            probing.start()
+            self._wait_until_ready(process)
+            while not self.signals:
+                self._tick(process)
+            self._drain(process)
+
+    def _wait_until_ready(self, process: subprocess.Popen[str]) -> None:
+        deadline = self.started + self.launch.limits.start
+        while self.answer is None and not self.signals:
+            self._tick(process)
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"`{self.launch.engine}` answered no request within {self.launch.limits.start:.0f} s; "
+                    f"its last line: `{self._last_line()}`",
+                    hint=f"read `{self.launch.log}`, or allow more with `--start-timeout`",
+                )
+        if isinstance(self.answer, Refusal):
+            raise EngineError(
+                f"`{self.launch.engine}` is up and refuses a completion request: {self.answer.reason}",
+                hint=f"read `{self.launch.log}`",
+            )
+        if self.answer is not None:
+            self.report(Ready(self._age()))
+
+    def _drain(self, process: subprocess.Popen[str]) -> None:
+        began = time.monotonic()
+        self.report(Stopping(signal.Signals(self.signals[0]).name, self.launch.limits.drain))
+        process.terminate()
+        passed_on = 1
+        while process.poll() is None:
+            if len(self.signals) > passed_on:
+                process.send_signal(signal.SIGQUIT)
+                passed_on = len(self.signals)
+            self._take_lines()
+            time.sleep(_TICK_S)
+        self._take_last_lines()
+        self.report(Stopped(time.monotonic() - began))
+
+    def _tick(self, process: subprocess.Popen[str]) -> None:
+        """Wait a moment, hand on what the engine said, and raise when it is gone."""
+        try:
+            code = process.wait(_TICK_S)
+        except subprocess.TimeoutExpired:
+            self._take_lines()
+            return
+        self._take_last_lines()
+        if self.signals:
+            return
+        cause = last_error(self.kept)
+        raise EngineError(
+            f"`{self.launch.engine}` ended with exit status {code} after {self._age():.0f} s: {cause.sentence}",
+            hint=cause.hint or f"read `{self.launch.log}`; check the installation with `glm-rocm doctor`",
+        )
+
+    def _take_lines(self) -> None:
+        while not self.lines.empty():
+            text = self.lines.get()
+            self.kept.append(text)
+            self.report(Line(text))
+            for position, (mark, name) in enumerate(self.phases):
+                if mark in text:
+                    del self.phases[: position + 1]
+                    self.report(Phase(name, self._age()))
+                    break
+
+    def _take_last_lines(self) -> None:
+        self.reader.join(timeout=2)
+        self._take_lines()
+
+    def _probe(self, process: subprocess.Popen[str]) -> None:
+        while process.poll() is None and self.answer is None:
+            self.answer = complete(self.launch.endpoint, timeout=self.launch.limits.probe)
+            time.sleep(0.5)
+
+    def _age(self) -> float:
+        return time.monotonic() - self.started
+
+    def _last_line(self) -> str:
+        return self.kept[-1] if self.kept else "none"
+
+    @contextmanager
+    def _guarded_engine(self) -> Iterator[subprocess.Popen[str]]:
+        """The guard with the engine below it; gone, with all that descends from it, when the block is left."""
+        launch = self.launch
+        watched, held = os.pipe()
+        patience = launch.limits.drain + launch.limits.grace
+        command = [sys.executable, "-I", guard.__file__, str(watched), str(patience), "--", *launch.command]
+        try:
+            process = subprocess.Popen(
+                command,
+                env=dict(launch.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[watched],
+                start_new_session=True,  # a terminal's Ctrl-C reaches this process alone, which then drains
+                encoding="utf-8",
+                errors="replace",
+            )
+        finally:
+            os.close(watched)
+        self.started = time.monotonic()
+        self.reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self.reader.start()
+        self.report(Started(process.pid, launch.log))
+        try:
+            yield process
+        finally:
+            os.close(held)
+            self._end(process)
+
+    def _end(self, process: subprocess.Popen[str]) -> None:
+        if process.poll() is None:
+            process.send_signal(signal.SIGQUIT)
+            process.wait()
+        # The guard leaves nothing behind unless it was killed itself: then its session holds what is left.
+        guard.end(guard.session_members(process.pid), signal.SIGKILL)
+        self.reader.join(timeout=2)
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout, self.launch.log.open("w", encoding="utf-8") as log:
+            for text in process.stdout:
+                log.write(text)
+                log.flush()
+                self.lines.put(text.rstrip())
+
+    @contextmanager
+    def _signals_counted(self) -> Iterator[None]:
+        def count(signum: int, frame: object) -> None:
+            self.signals.append(signum)
+
+        before = {number: signal.signal(number, count) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
