@@ -1,7 +1,8 @@
 """The accelerators as data: what an architecture can do, and what a card of it has.
 
-Numbers are the vendors' dense peaks from their data sheets. `memory_bytes` is what the driver reports as total (which is
-what an engine can divide up), not the rounded gigabytes of the sheet. None: the vendor publishes no such number.
+Peaks are the vendors' dense ones from their data sheets. `memory_bytes` is what the driver reports as total, which an
+engine can divide up, not the rounded gigabytes of the sheet. None: no such number is published, or the card has no such
+maths.
 """
 
 from __future__ import annotations
@@ -78,16 +79,10 @@ CARDS: tuple[Card, ...] = (
     Card("mi250x", "AMD Instinct MI250X (one of two dies)", "gfx90a", 65520 * MIB, 110, 1.6e12, 191.5e12, None),
     Card("rx7900", "AMD Radeon RX 7900 XTX", "gfx1100", 24560 * MIB, 96, 0.96e12, 122.8e12, None),
     Card("rx9070", "AMD Radeon RX 9070 XT", "gfx1201", 16304 * MIB, 64, 0.64e12, 195e12, 389e12),
-    Card(
-        "a100", "NVIDIA A100 80 GB SXM", "sm80", 81920 * MIB, 108, 2.04e12, 312e12, None,
-        driver_name=r"A100-SXM\S*-80GB",
-    ),
-    Card(
-        "h100", "NVIDIA H100 80 GB SXM", "sm90", 81559 * MIB, 132, 3.35e12, 989e12, 1979e12,
-        driver_name=r"H100 80GB HBM3",
-    ),
-    Card("h200", "NVIDIA H200 SXM", "sm90", 143771 * MIB, 132, 4.8e12, 989e12, 1979e12, driver_name=r"H200(?! NVL)"),
-    Card("b200", "NVIDIA B200", "sm100", 183359 * MIB, 148, 8.0e12, 2250e12, 4500e12, driver_name=r"B200"),
+    Card("a100", "NVIDIA A100 80 GB SXM", "sm80", 81920 * MIB, 108, 2.04e12, 312e12, None, (), r"A100-SXM\S*-80GB"),
+    Card("h100", "NVIDIA H100 80 GB SXM", "sm90", 81559 * MIB, 132, 3.35e12, 989e12, 1979e12, (), r"H100 80GB HBM3"),
+    Card("h200", "NVIDIA H200 SXM", "sm90", 143771 * MIB, 132, 4.8e12, 989e12, 1979e12, (), r"H200(?! NVL)"),
+    Card("b200", "NVIDIA B200", "sm100", 183359 * MIB, 148, 8.0e12, 2250e12, 4500e12, (), r"B200"),
 )
 
 CARDS_BY_KEY: dict[str, Card] = {card.key: card for card in CARDS}

@@ -1,12 +1,15 @@
 """Which hardware is this: a `Target`, stated in words or read from the running kernel's own files.
 
-Detection opens no device and creates no context: it reads `/sys/class/kfd`, `/proc/driver/nvidia` and `/proc/meminfo`.
+Detection opens no device and creates no context: it reads `/sys/class/kfd`, `/proc/driver/nvidia` and `/proc/meminfo`,
+and asks `nvidia-smi` only about a card that the table does not hold.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -104,7 +107,7 @@ def parse_target(text: str, *, root: Path = Path("/")) -> Target:
 def detect_target(*, root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> Target:
     """The accelerator of this machine: ROCm if the amdgpu driver shows a device, else NVIDIA, else the CPU.
 
-    Devices of one kind are counted together; where several kinds are present, the kind with the most memory in all wins.
+    Devices of one kind are counted together; of several kinds present, the one with the most memory in all wins.
     `HIP_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES` and `CUDA_VISIBLE_DEVICES` narrow the count as the runtimes do.
 
     Args:
@@ -117,7 +120,7 @@ def detect_target(*, root: Path = Path("/"), environ: Mapping[str, str] = os.env
     rocm_variables = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
     for found, variables in (
         (_kfd_devices(root / "sys/class/kfd/kfd/topology/nodes"), rocm_variables),
-        (_nvidia_devices(root / "proc/driver/nvidia/gpus"), ("CUDA_VISIBLE_DEVICES",)),
+        (_nvidia_devices(root / "proc/driver/nvidia/gpus", environ), ("CUDA_VISIBLE_DEVICES",)),
     ):
         visible = found[: _visible(environ, variables, len(found))]
         if visible:
@@ -179,7 +182,7 @@ def _kfd_target(name: str, memory: int, properties: Mapping[str, int]) -> Target
 
 
 def gfx_name(version: int) -> str:
-    """The compiler's name of a `gfx_target_version`: 90402 -> `gfx942`, 90010 -> `gfx90a` (decimal pairs, hex digits)."""
+    """The compiler's name of a `gfx_target_version`: 90402 -> `gfx942`, 90010 -> `gfx90a` (decimal pairs, in hex)."""
     major, minor, step = version // 10000, version // 100 % 100, version % 100
     return f"gfx{major}{minor:x}{step:x}"
 
@@ -201,16 +204,37 @@ def _properties(path: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isascii() and pair[1].isdigit()}
 
 
-def _nvidia_devices(gpus: Path) -> list[Target]:
+def _nvidia_devices(gpus: Path, environ: Mapping[str, str]) -> list[Target]:
     """One target per GPU that the NVIDIA driver lists, in bus order."""
+    texts = [path.read_text() for path in sorted(gpus.glob("*/information"))]
+    names = [match.group(1).strip() for text in texts if (match := re.search(r"^Model:\s*(.+)$", text, re.MULTILINE))]
+    cards = [_nvidia_card(name) for name in names]
+    if texts and len(names) == len(texts) and all(cards):
+        return [_target(ARCHS[card.arch], card, count=1, stated=False) for card in cards if card]
+    asked = _nvidia_smi(environ)  # also where there is no /proc/driver/nvidia at all, as under WSL
+    if not asked and texts:
+        raise _unknown_arch(", ".join(names) or "a card without a name", "/proc/driver/nvidia")
+    return asked
+
+
+def _nvidia_card(name: str) -> Card | None:
+    return next((card for card in CARDS if card.driver_name and re.search(card.driver_name, name)), None)
+
+
+def _nvidia_smi(environ: Mapping[str, str]) -> list[Target]:
+    """What `nvidia-smi` says of the cards: name, total MiB, compute capability. It creates no CUDA context."""
+    program = shutil.which("nvidia-smi", path=environ.get("PATH", ""))
+    if program is None:
+        return []
+    query = [program, "--query-gpu=memory.total,compute_cap,name", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     found = []
-    for information in sorted(gpus.glob("*/information")):
-        model = re.search(r"^Model:\s*(.+)$", information.read_text(), re.MULTILINE)
-        name = model.group(1).strip() if model else "a card without a name"
-        card = next((card for card in CARDS if card.driver_name and re.search(card.driver_name, name)), None)
-        if card is None:
-            raise _unknown_arch(name, str(information))
-        found.append(_target(ARCHS[card.arch], card, count=1, stated=False))
+    for line in answer.stdout.splitlines() if answer.returncode == 0 else []:
+        memory, capability, name = (part.strip() for part in line.split(",", 2))
+        arch = ARCHS.get("sm" + capability.replace(".", ""))
+        if arch is None:
+            raise _unknown_arch(f"{name}, compute capability {capability}", "nvidia-smi")
+        found.append(_target(arch, _nvidia_card(name), count=1, stated=False, memory=int(memory) * MIB))
     return found
 
 
