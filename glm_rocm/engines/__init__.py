@@ -27,7 +27,9 @@ def get_engine(name: str) -> Engine:
     """
     if name not in engine_names():
         known = ", ".join(f"`{known}`" for known in engine_names())
-        raise UsageError(f"unknown engine `{name}`", required=f"one of {known}", hint="drop `--engine` to let it choose")
+        raise UsageError(
+            f"unknown engine `{name}`", required=f"one of {known}", hint="drop `--engine` to let it choose"
+        )
     engine: Engine = importlib.import_module(f"{__name__}.{name}").ENGINE
     return engine
 

@@ -1,0 +1,56 @@
+"""The plan that this process serves, and the kernels it chose. Nothing here imports vLLM or torch."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from glm_rocm import backends
+from glm_rocm.engines.base import PLAN_VARIABLE
+from glm_rocm.errors import PlanError
+from glm_rocm.plan import Plan
+
+
+@functools.cache
+def active_plan() -> Plan | None:
+    """The plan named by `GLM_ROCM_PLAN`, read once per process; None where the variable is unset or empty.
+
+    Raises:
+        PlanError: the variable names no readable file, or the file is not a plan of this version.
+    """
+    path = os.environ.get(PLAN_VARIABLE)
+    if not path:
+        return None
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise PlanError(
+            f"`{PLAN_VARIABLE}` names `{path}`, which cannot be read ({problem.strerror})",
+            required="the plan file that `glm-rocm serve` writes",
+            hint=f"unset {PLAN_VARIABLE}",
+        ) from problem
+    return Plan.from_json(text)
+
+
+def chosen(op: str) -> str | None:
+    """The name of the kernel that the active plan chose for an op; None where the plan has no such op."""
+    plan = active_plan()
+    if plan is None or op not in {selection.problem.op for selection in plan.selections}:
+        return None
+    return plan.chosen(op)
+
+
+@functools.cache
+def kernel(op: str) -> Callable[..., Any]:
+    """The function behind the kernel that the plan chose for `op`, imported on first use.
+
+    Raises:
+        PlanError: the plan chose no kernel for the op.
+    """
+    name = chosen(op)
+    if name is None:
+        raise PlanError(f"the plan has no kernel for op `{op}`", hint="make a new plan with `glm-rocm plan MODEL`")
+    return backends.by_name(name).load()

@@ -1,0 +1,142 @@
+"""The places of vLLM that the plug-in stands on, as data: each is held against the installed vLLM before it is used.
+
+vLLM has public registries for attention backends and tool parsers. For MoE backends it has none (its own note in
+`oracle/fp8.py` says so, 0.32), and its registry of linear kernels appends at the end; there we stand on internals, which
+move from release to release. So each place states the parameters it must have, and `glm-rocm doctor` prints which hold.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from glm_rocm.engines.base import Contract
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A place in vLLM.
+
+    Attributes:
+        path: `module:attribute`.
+        purpose: what the plug-in does there.
+        parameters: for a callable, its leading parameters in order; None where only `members` count.
+        members: attributes it must have.
+    """
+
+    path: str
+    purpose: str
+    parameters: tuple[str, ...] | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def dotted(self) -> str:
+        """The path as a person writes it."""
+        return self.path.replace(":", ".")
+
+    def resolve(self) -> Any:
+        """What stands at the path in the installed vLLM.
+
+        Raises:
+            ImportError, AttributeError: nothing stands there.
+        """
+        module, _, attributes = self.path.partition(":")
+        found: Any = importlib.import_module(module)
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+        return found
+
+    def replace(self, value: Any) -> None:
+        """Put `value` at the path; it is a module's attribute."""
+        module, _, attribute = self.path.partition(":")
+        setattr(importlib.import_module(module), attribute, value)
+
+    def check(self) -> Contract:
+        """The place held against what it must have."""
+        required = _describe(self.parameters, self.members)
+        try:
+            found = self.resolve()
+        except (ImportError, AttributeError):
+            return Contract(self.dotted, self.purpose, required, "missing", holds=False)
+        parameters = tuple(inspect.signature(found).parameters) if self.parameters is not None else None
+        missing = tuple(member for member in self.members if not hasattr(found, member))
+        holds = not missing and (parameters is None or parameters[: len(self.parameters or ())] == self.parameters)
+        present = tuple(member for member in self.members if member not in missing)
+        return Contract(self.dotted, self.purpose, required, _describe(parameters, present), holds=holds)
+
+
+def _describe(parameters: tuple[str, ...] | None, members: tuple[str, ...]) -> str:
+    parts = [] if parameters is None else [f"({', '.join(parameters)})"]
+    if members:
+        parts.append(", ".join(members))
+    return "; ".join(parts)
+
+
+_MOE = "vllm.model_executor.layers.fused_moe"
+_LINEAR = "vllm.model_executor.kernels.linear"
+
+REGISTER_BACKEND = Hook(
+    "vllm.v1.attention.backends.registry:register_backend",
+    "name our attention backend",
+    ("backend", "class_path"),
+)
+BACKEND_ENUM = Hook(
+    "vllm.v1.attention.backends.registry:AttentionBackendEnum",
+    "be `CUSTOM`, and `CPU_ATTN` on a CPU",
+    members=("CUSTOM", "CPU_ATTN"),
+)
+ATTENTION_FORWARD = Hook(
+    "vllm.v1.attention.backend:AttentionImpl.forward",
+    "run attention",
+    ("self", "layer", "query", "key", "value", "kv_cache", "attn_metadata", "output"),
+)
+ATTENTION_METADATA = Hook(
+    "vllm.v1.attention.backend:AttentionMetadataBuilder.build",
+    "describe a batch",
+    ("self", "common_prefix_len", "common_attn_metadata", "fast_build"),
+)
+EXPERTS_APPLY = Hook(
+    f"{_MOE}.modular_kernel:FusedMoEExpertsModular.apply",
+    "run the routed experts",
+    (
+        "self",
+        "output",
+        "hidden_states",
+        "w1",
+        "w2",
+        "topk_weights",
+        "topk_ids",
+        "activation",
+        "global_num_experts",
+        "expert_map",
+        "a1q_scale",
+        "a2_scale",
+        "workspace13",
+        "workspace2",
+        "expert_tokens_meta",
+        "apply_router_weight_on_input",
+    ),
+)
+BF16_CLASSES = Hook(f"{_MOE}.oracle.unquantized:backend_to_kernel_cls", "offer our unquantised experts", ("backend",))
+BF16_PRIORITY = Hook(f"{_MOE}.oracle.unquantized:_get_priority_backends", "offer them first", ("moe_config",))
+BF16_BACKENDS = Hook(f"{_MOE}.oracle.unquantized:UnquantizedMoeBackend", "stand in for", members=("CPU", "TRITON"))
+FP8_CLASSES = Hook(f"{_MOE}.oracle.fp8:backend_to_kernel_cls", "offer our FP8 experts", ("backend",))
+FP8_PRIORITY = Hook(
+    f"{_MOE}.oracle.fp8:_get_priority_backends", "offer them first", ("moe_config", "weight_key", "activation_key")
+)
+FP8_BACKENDS = Hook(f"{_MOE}.oracle.fp8:Fp8MoeBackend", "stand in for", members=("TRITON",))
+CHANNEL_LINEARS = Hook(f"{_LINEAR}:_POSSIBLE_FP8_KERNELS", "offer our FP8 linear first", members=("get",))
+BLOCK_LINEARS = Hook(f"{_LINEAR}:_POSSIBLE_FP8_BLOCK_KERNELS", "offer our block FP8 linear first", members=("get",))
+LINEAR_APPLY = Hook(
+    f"{_LINEAR}.scaled_mm:FP8ScaledMMLinearKernel.apply_weights", "run an FP8 linear", ("self", "layer", "x", "bias")
+)
+BLOCK_LINEAR_APPLY = Hook(
+    f"{_LINEAR}.scaled_mm:Fp8BlockScaledMMLinearKernel.apply_weights",
+    "run a block FP8 linear",
+    ("self", "layer", "x", "bias"),
+)
+
+HOOKS: tuple[Hook, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Hook))
+"""Every hook of this file, in its order."""
