@@ -1,0 +1,127 @@
+"""Quantise one shard into one shard: FP8 codes and scales for what the layout names, the rest as it is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glm_rocm import numerics
+from glm_rocm.errors import CheckpointError
+from glm_rocm.quantize.layout import BLOCK, Scheme, is_quantized, scale_name, scale_shape
+from glm_rocm.quantize.source import Shard
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of one shard.
+
+    Attributes:
+        tensors: name and size in bytes of every tensor written.
+        quantized: how many weights became FP8.
+        worst_error: the largest relative RMS error among them, `|w - dequantised| / |w|`; about 0.026 for a Gaussian.
+        worst_tensor: the weight it belongs to; empty where none was quantised.
+        most_flushed: the largest share of one weight's nonzero values that became 0: what a huge value, which hides in
+            a norm, does to its neighbours under one scale.
+        flushed_tensor: the weight it belongs to; empty where none was quantised.
+    """
+
+    tensors: dict[str, int]
+    quantized: int
+    worst_error: float
+    worst_tensor: str
+    most_flushed: float
+    flushed_tensor: str
+
+
+def quantize_weight(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """FP8 codes `[N, K]` (float8_e4m3fn) and F32 scales (`[N, 1]`, or one per 128x128 block) of a weight `[N, K]`.
+
+    A row or block of zeros gets codes 0 and a finite scale.
+    """
+    float8 = numerics.E4M3FN.dtype
+    if scheme == "fp8_channel_token":
+        return numerics.quantize_rows(weight, float8)
+    rows, columns = weight.shape
+    down, across = scale_shape((rows, columns), scheme)
+    padded = F.pad(weight.float(), (0, across * BLOCK[1] - columns, 0, down * BLOCK[0] - rows))
+    blocks = padded.view(down, BLOCK[0], across, BLOCK[1]).transpose(1, 2)  # [down, across, 128, 128]
+    codes, scale = numerics.quantize_rows(blocks.reshape(down, across, -1), float8)
+    codes = codes.view(down, across, *BLOCK).transpose(1, 2).reshape(padded.shape)
+    return codes[:rows, :columns].contiguous(), scale.squeeze(-1)
+
+
+def quantize_shard(shard: Shard, file: Path, scheme: Scheme) -> ShardResult:
+    """Write the quantised `shard` to `file`, complete or not at all (written beside it, synced, renamed).
+
+    Memory: the output shard and one weight in F32.
+
+    Raises:
+        CheckpointError: a weight holds NaN or infinity.
+    """
+    out: dict[str, Tensor] = {}
+    errors: dict[str, float] = {}
+    flushed: dict[str, float] = {}
+    with safe_open(shard.path, "pt") as source:
+        for tensor in shard.tensors:
+            weight = source.get_tensor(tensor.name)
+            if not is_quantized(tensor.name):
+                out[tensor.name] = weight
+                continue
+            _require_finite(weight, tensor.name, shard.path)
+            codes, scale = quantize_weight(weight, scheme)
+            out[tensor.name], out[scale_name(tensor.name, scheme)] = codes, scale
+            errors[tensor.name] = relative_error(weight, codes, scale)
+            flushed[tensor.name] = flushed_share(weight, codes)
+        _save(out, file)
+    sizes = {name: tensor.nbytes for name, tensor in out.items()}
+    worst, most = (max(found, key=found.__getitem__, default="") for found in (errors, flushed))
+    return ShardResult(sizes, len(errors), errors.get(worst, 0.0), worst, flushed.get(most, 0.0), most)
+
+
+def dequantize_weight(codes: Tensor, scale: Tensor) -> Tensor:
+    """The F32 weight that `codes` and `scale` stand for; the scale's shape tells channels `[N, 1]` from blocks."""
+    rows, columns = codes.shape
+    if scale.shape == (rows, 1):
+        return numerics.dequantize(codes, scale)
+    return codes.float() * numerics.expand_blocks(scale, rows, columns, BLOCK)
+
+
+def relative_error(weight: Tensor, codes: Tensor, scale: Tensor) -> float:
+    """`|w - dequantised| / |w|` in the Frobenius norm; 0 for a weight of zeros."""
+    exact = weight.float()
+    norm = float(torch.linalg.vector_norm(exact))
+    if norm == 0.0:
+        return 0.0
+    return float(torch.linalg.vector_norm(exact - dequantize_weight(codes, scale))) / norm
+
+
+def flushed_share(weight: Tensor, codes: Tensor) -> float:
+    """The share of the weight's nonzero values whose code is 0; 0 for a weight of zeros."""
+    nonzero = int(torch.count_nonzero(weight))
+    return 1.0 - int(torch.count_nonzero(codes.float())) / nonzero if nonzero else 0.0
+
+
+def _require_finite(weight: Tensor, name: str, file: Path) -> None:
+    if bool(torch.isfinite(weight).all()):
+        return
+    bad = int((~torch.isfinite(weight)).sum())
+    raise CheckpointError(
+        f"`{name}` in `{file.name}` holds {bad} NaN or infinite values of {weight.numel()}",
+        required="finite weights",
+        hint=f"download `{file.name}` again, or train on: this weight is broken before any quantisation",
+    )
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    unfinished = file.with_name(file.name + ".unfinished")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata={"format": "pt"})
+    with unfinished.open("rb") as handle:
+        os.fsync(handle.fileno())
+    unfinished.replace(file)
