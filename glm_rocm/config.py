@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glm_rocm.errors import CheckpointError
-from glm_rocm.spec import BLOCK, DTYPE_BYTES, ModelSpec, Quantization, Scheme
+from glm_rocm.spec import BLOCK, ModelSpec, Quantization, Scheme
 
 Number = TypeVar("Number", int, float, bool)
 
@@ -267,4 +267,3 @@ def _refuse_contradictions(spec: ModelSpec) -> None:
                 required=required,
                 hint="download config.json again",
             )
-    assert spec.dtype in DTYPE_BYTES

@@ -11,7 +11,17 @@ from glm_rocm.spec import BLOCK, ModelSpec
 
 AnyProblem = AttentionProblem | RouteProblem | ExpertsProblem | LinearProblem | NormRopeProblem | QuantProblem
 
-OPS = ("attention", "moe.route", "moe.experts", "linear", "norm_rope", "quant")
+PROBLEMS: dict[str, type[AnyProblem]] = {
+    "norm_rope": NormRopeProblem,
+    "attention": AttentionProblem,
+    "moe.route": RouteProblem,
+    "moe.experts": ExpertsProblem,
+    "linear": LinearProblem,
+    "quant": QuantProblem,
+}
+"""Each op's problem, in the order of a decoder layer."""
+
+OPS = tuple(PROBLEMS)
 
 QUANT = {"none": "none", "fp8_channel_token": "channel_token", "fp8_block": "block"}
 """The kernels' word for a checkpoint's scheme."""
