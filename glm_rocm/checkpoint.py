@@ -1,4 +1,4 @@
-"""Is a checkpoint whole, and are its tensors the ones its config describes? Reads safetensors headers, never weights."""
+"""Is a checkpoint whole, and are its tensors those its config describes? Reads safetensors headers, never weights."""
 
 from __future__ import annotations
 
@@ -133,29 +133,25 @@ def _damaged(file: Path, what: str) -> CheckpointError:
 
 def _refuse_surplus(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
     """Raise where the weights have more layers or experts than the config: it describes another model."""
-    layers, experts = -1, -1
-    for name in tensors:
-        match = LAYER.match(name)
-        if match:
-            layers = max(layers, int(match.group(1)))
-            experts = max(experts, int(match.group(2) or -1))
-    # The MTP layer stands behind the last decoder layer whether or not the config counts it.
-    for what, found, allowed in (
-        ("layers", layers, spec.layers + max(1, spec.mtp_layers)),
-        ("experts", experts, spec.experts),
-    ):
-        if found >= allowed:
+    matches = [match for name in tensors if (match := LAYER.match(name))]
+    layers = max((int(match.group(1)) for match in matches), default=-1) + 1
+    experts = max((int(match.group(2)) for match in matches if match.group(2)), default=-1) + 1
+    # The MTP layer stands behind the last decoder layer, whether or not the config counts it.
+    if f"model.layers.{layers - 1}.enorm.weight" in tensors:
+        layers -= 1
+    for what, found, asked in (("layers", layers, spec.layers), ("experts", experts, spec.experts)):
+        if found > asked:
             raise CheckpointError(
-                f"the weights have {what} up to number {found}",
-                required=f"at most {allowed} {what}, as config.json of `{spec.name}` says",
+                f"the weights of `{spec.name}` have {found} {what}",
+                required=f"{asked}, as its config.json says",
                 hint="download config.json and the weights again, together",
             )
 
 
 def _differences(tensors: Mapping[str, Tensor], spec: ModelSpec, mtp: bool) -> Iterator[str]:
     """A sentence for each tensor that is missing or not as described."""
-    for module, shape, is_linear in _modules(spec, mtp):
-        covered = is_linear and spec.quantization.covers(module)
+    for module, shape, may_be_fp8 in _modules(spec, mtp):
+        covered = may_be_fp8 and spec.quantization.covers(module)
         name = module + ("" if module.endswith(("bias", "_bias")) else ".weight")
         found = tensors.get(name)
         if found is None:
@@ -181,12 +177,15 @@ def _scale_differences(tensors: Mapping[str, Tensor], module: str, shape: Shape,
 
 
 def _modules(spec: ModelSpec, mtp: bool) -> Iterator[tuple[str, Shape, bool]]:
-    """(module, shape of its weight, whether it is a linear) for everything that config.json implies."""
+    """(module, shape of its weight, whether it may be FP8) for everything that config.json implies.
+
+    Head, router and `eh_proj` are matrices that no engine takes in FP8, whether or not the ignore list names them.
+    """
     hidden = (spec.hidden,)
     yield "model.embed_tokens", (spec.vocab, spec.hidden), False
     yield "model.norm", hidden, False
     if not spec.tied_embeddings:
-        yield "lm_head", (spec.vocab, spec.hidden), True
+        yield "lm_head", (spec.vocab, spec.hidden), False
     for layer in range(spec.layers):
         yield from _layer(spec, f"model.layers.{layer}.", dense=layer < spec.first_dense)
     for layer in range(spec.layers, spec.layers + (spec.mtp_layers if mtp else 0)):
@@ -195,7 +194,7 @@ def _modules(spec: ModelSpec, mtp: bool) -> Iterator[tuple[str, Shape, bool]]:
         yield prefix + "enorm", hidden, False
         yield prefix + "hnorm", hidden, False
         yield prefix + "shared_head.norm", hidden, False
-        yield prefix + "eh_proj", (spec.hidden, 2 * spec.hidden), True
+        yield prefix + "eh_proj", (spec.hidden, 2 * spec.hidden), False
 
 
 def _layer(spec: ModelSpec, prefix: str, *, dense: bool) -> Iterator[tuple[str, Shape, bool]]:
@@ -214,7 +213,7 @@ def _layer(spec: ModelSpec, prefix: str, *, dense: bool) -> Iterator[tuple[str, 
     if dense:
         yield from _mlp(spec, mlp, spec.intermediate)
         return
-    yield mlp + "gate", (spec.experts, spec.hidden), True
+    yield mlp + "gate", (spec.experts, spec.hidden), False
     yield mlp + "gate.e_score_correction_bias", (spec.experts,), False
     if spec.shared_experts:
         yield from _mlp(spec, mlp + "shared_experts.", spec.moe_intermediate * spec.shared_experts)

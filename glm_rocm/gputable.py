@@ -33,8 +33,9 @@ README_COUNTS: dict[tuple[str, int], tuple[int, int]] = {
 
 WHY_DIFFERENT: dict[tuple[str, int, str], str] = {
     ("zai-org/GLM-4.5-FP8", FULL, "h100"): (
-        "GLM's second table doubles its first throughout; by our sum 8 hold it with 3 GB each to spare at vLLM's memory "
-        "share of 0.92, which is about what the estimates may be off, and do not at the 0.7 of GLM's SGLang command"
+        "GLM's second table doubles its first throughout; by our sum 8 hold it with 3 GB each to spare at vLLM's "
+        "memory share of 0.92, which is about what the estimates may be off, and do not at the 0.7 of GLM's SGLang "
+        "command"
     ),
 }
 """Rows in which our count is not the README's, each with its reason."""
@@ -89,9 +90,9 @@ def render() -> str:
         "",
         "Made by `python -m glm_rocm.gputable`: the smallest tensor-parallel degree at which weights, KV cache,",
         "activations, graphs and runtime fit, counted by `glm_rocm/memory.py`. Conditions as in GLM's README: 8",
-        "requests at once, MTP on, nothing in host memory, weights and cache both BF16 or both FP8. Weights and KV cache",
-        "are exact, the rest is estimated, and no cell was measured on these cards: try one with little to spare before",
-        "you buy it. In brackets: GB to spare per card.",
+        "requests at once, MTP on, nothing in host memory, weights and cache both BF16 or both FP8. Weights and KV",
+        "cache are exact, the rest is estimated, and no cell was measured on these cards: try one with little to",
+        "spare before you buy it. In brackets: GB to spare per card.",
         "",
     ]
     for context, title in ((SHORT, "8 requests of 8K tokens"), (FULL, "8 requests of the full 128K tokens")):
