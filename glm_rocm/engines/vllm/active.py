@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from glm_rocm import backends
 from glm_rocm.engines.base import PLAN_VARIABLE
 from glm_rocm.errors import PlanError
+from glm_rocm.ops.kernel import Kernel
 from glm_rocm.plan import Plan
 
 
@@ -35,12 +37,12 @@ def active_plan() -> Plan | None:
     return Plan.from_json(text)
 
 
-def chosen(op: str) -> str | None:
-    """The name of the kernel that the active plan chose for an op; None where the plan has no such op."""
+def chosen(op: str) -> Kernel | None:
+    """The kernel that the active plan chose for an op; None without a plan, or where the plan has no such op."""
     plan = active_plan()
     if plan is None or op not in {selection.problem.op for selection in plan.selections}:
         return None
-    return plan.chosen(op)
+    return backends.by_name(plan.chosen(op))
 
 
 @functools.cache
@@ -48,9 +50,21 @@ def kernel(op: str) -> Callable[..., Any]:
     """The function behind the kernel that the plan chose for `op`, imported on first use.
 
     Raises:
-        PlanError: the plan chose no kernel for the op.
+        PlanError: the plan chose no kernel for the op, or different ones at different shapes.
     """
-    name = chosen(op)
-    if name is None:
+    return _required(op).load()
+
+
+@functools.cache
+def store_kernel() -> Callable[..., Any]:
+    """`store_kv` of the module that holds the chosen attention kernel: the two must agree on what a page holds."""
+    module = _required("attention").entry.partition(":")[0]
+    store: Callable[..., Any] = importlib.import_module(module).store_kv
+    return store
+
+
+def _required(op: str) -> Kernel:
+    found = chosen(op)
+    if found is None:
         raise PlanError(f"the plan has no kernel for op `{op}`", hint="make a new plan with `glm-rocm plan MODEL`")
-    return backends.by_name(name).load()
+    return found

@@ -18,7 +18,7 @@ from vllm.v1.attention.backend import (
     MultipleOf,
 )
 
-from glm_rocm.engines.vllm.active import chosen, kernel
+from glm_rocm.engines.vllm.active import chosen, kernel, store_kernel
 
 logger = init_logger("vllm.glm_rocm")
 
@@ -124,8 +124,8 @@ class GlmAttention(AttentionImpl[GlmMetadata]):  # type: ignore[misc]
         self.num_kv_heads = num_kv_heads or num_heads
         self.kv_cache_dtype = kv_cache_dtype
         self._attention = kernel("attention")
-        self._store = kernel("attention.store")
-        logger.info_once("glm-rocm attention: %s", chosen("attention"))
+        self._store = store_kernel()
+        logger.info_once("attention by kernel %s", getattr(chosen("attention"), "name", None))
 
     def _views(self, kv_cache: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V as strided views [num_blocks, block_size, Hkv, D] of [num_blocks, Hkv, block_size, 2 D]; no copy."""

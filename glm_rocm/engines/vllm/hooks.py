@@ -1,8 +1,9 @@
 """The places of vLLM that the plug-in stands on, as data: each is held against the installed vLLM before it is used.
 
 vLLM has public registries for attention backends and tool parsers. For MoE backends it has none (its own note in
-`oracle/fp8.py` says so, 0.32), and its registry of linear kernels appends at the end; there we stand on internals, which
-move from release to release. So each place states the parameters it must have, and `glm-rocm doctor` prints which hold.
+`oracle/fp8.py` says so, 0.32), and its registry of linear kernels appends at the end; there we stand on internals,
+which move from release to release. So each place states the parameters it must have, and `glm-rocm doctor` prints which
+hold.
 """
 
 from __future__ import annotations

@@ -23,5 +23,5 @@ def found_version() -> str | None:
 
 
 def is_supported(version: str) -> bool:
-    """Whether `version` is of the supported series; local parts (`+rocm711`, `+cpu`) and patch releases do not matter."""
+    """Whether `version` is of the supported series, whatever its patch level and local part (`+rocm711`, `+cpu`)."""
     return version == SERIES or version.startswith(f"{SERIES}.")
