@@ -101,7 +101,7 @@ def quantize_checkpoint(
     zai-org/GLM-4.5-FP8. Tokenizer, template and generation config are carried over.
 
     Args:
-        src: folder of a bf16, fp16 or fp32 GLM checkpoint.
+        src: a bf16, fp16 or fp32 GLM checkpoint: a folder, a hub id in the local cache, or `pocket`.
         dst: a name that is not there yet, or an empty folder; its parent must exist.
         scheme: `fp8_channel_token` (one scale per output channel, activations per token) or `fp8_block` (128x128).
         progress: called after each shard.
@@ -112,7 +112,7 @@ def quantize_checkpoint(
             small; another process writes `dst`.
     """
     known = _require_scheme(scheme)
-    source = read_source(Path(src))
+    source = read_source(os.fspath(src))
     destination = Path(os.path.abspath(dst))
     with open_workspace(destination) as workspace:
         results, resumed = _write_shards(source, workspace, known, progress)

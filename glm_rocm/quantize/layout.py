@@ -62,8 +62,7 @@ def scale_name(weight: str, scheme: Scheme) -> str:
 
 
 def scale_shape(weight: tuple[int, ...], scheme: Scheme) -> tuple[int, int]:
-    """`[N, 1]`, or `[ceil(N / 128), ceil(K / 128)]` for blocks, of a weight `[N, K]`. Scales are F32: the few bytes
-    that bf16 would save cost up to 2^-9 of every weight."""
+    """`[N, 1]`, or `[ceil(N / 128), ceil(K / 128)]` for blocks, of a weight `[N, K]`; F32, as kernels take it."""
     rows, columns = weight
     return (-(-rows // BLOCK[0]), -(-columns // BLOCK[1])) if scheme == "fp8_block" else (rows, 1)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glm_rocm import numerics
 from glm_rocm.errors import CheckpointError
-from glm_rocm.quantize.layout import BLOCK, Scheme, is_quantized, scale_name, scale_shape
+from glm_rocm.quantize.layout import BLOCK, Scheme, is_quantized, scale_name
 from glm_rocm.quantize.source import Shard
 
 
@@ -43,18 +43,13 @@ class ShardResult:
 def quantize_weight(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     """FP8 codes `[N, K]` (float8_e4m3fn) and F32 scales (`[N, 1]`, or one per 128x128 block) of a weight `[N, K]`.
 
+    The scale is max|w| / 448 rounded up to a bf16 number: readers that keep scales in bf16 (transformers) then see the
+    same value as those that keep them in fp32 (vLLM), and the 0.8% that it may be larger costs no precision.
     A row or block of zeros gets codes 0 and a finite scale.
     """
-    float8 = numerics.E4M3FN.dtype
-    if scheme == "fp8_channel_token":
-        return numerics.quantize_rows(weight, float8)
-    rows, columns = weight.shape
-    down, across = scale_shape((rows, columns), scheme)
-    padded = F.pad(weight.float(), (0, across * BLOCK[1] - columns, 0, down * BLOCK[0] - rows))
-    blocks = padded.view(down, BLOCK[0], across, BLOCK[1]).transpose(1, 2)  # [down, across, 128, 128]
-    codes, scale = numerics.quantize_rows(blocks.reshape(down, across, -1), float8)
-    codes = codes.view(down, across, *BLOCK).transpose(1, 2).reshape(padded.shape)
-    return codes[:rows, :columns].contiguous(), scale.squeeze(-1)
+    largest = _largest(weight.float().abs(), scheme)
+    scale = _up_to_bf16((largest / numerics.E4M3FN.quant_max).clamp_min(numerics.MIN_SCALE))
+    return (weight.float() / _spread(scale, weight.shape)).to(numerics.E4M3FN.dtype), scale
 
 
 def quantize_shard(shard: Shard, file: Path, scheme: Scheme) -> ShardResult:
@@ -87,10 +82,7 @@ def quantize_shard(shard: Shard, file: Path, scheme: Scheme) -> ShardResult:
 
 def dequantize_weight(codes: Tensor, scale: Tensor) -> Tensor:
     """The F32 weight that `codes` and `scale` stand for; the scale's shape tells channels `[N, 1]` from blocks."""
-    rows, columns = codes.shape
-    if scale.shape == (rows, 1):
-        return numerics.dequantize(codes, scale)
-    return codes.float() * numerics.expand_blocks(scale, rows, columns, BLOCK)
+    return numerics.dequantize(codes, _spread(scale, codes.shape))
 
 
 def relative_error(weight: Tensor, codes: Tensor, scale: Tensor) -> float:
@@ -106,6 +98,27 @@ def flushed_share(weight: Tensor, codes: Tensor) -> float:
     """The share of the weight's nonzero values whose code is 0; 0 for a weight of zeros."""
     nonzero = int(torch.count_nonzero(weight))
     return 1.0 - int(torch.count_nonzero(codes.float())) / nonzero if nonzero else 0.0
+
+
+def _largest(magnitudes: Tensor, scheme: Scheme) -> Tensor:
+    """The largest element under each scale: `[N, 1]`, or `[ceil(N / 128), ceil(K / 128)]`."""
+    if scheme == "fp8_channel_token":
+        return magnitudes.amax(1, keepdim=True)
+    rows, columns = magnitudes.shape
+    padded = F.pad(magnitudes, (0, -columns % BLOCK[1], 0, -rows % BLOCK[0]))
+    return padded.view(-(-rows // BLOCK[0]), BLOCK[0], -(-columns // BLOCK[1]), BLOCK[1]).amax((1, 3))
+
+
+def _spread(scale: Tensor, shape: torch.Size) -> Tensor:
+    """The scales in a shape that broadcasts to the weight's."""
+    rows, columns = shape
+    return scale if scale.shape == (rows, 1) else numerics.expand_blocks(scale, rows, columns, BLOCK)
+
+
+def _up_to_bf16(positive: Tensor) -> Tensor:
+    """The smallest bf16 number not below each positive fp32 value, as fp32."""
+    bits = positive.view(torch.int32)
+    return ((bits + 0xFFFF) & -0x10000).view(torch.float32)
 
 
 def _require_finite(weight: Tensor, name: str, file: Path) -> None:

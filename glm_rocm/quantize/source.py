@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from glm_rocm.config import read_json
 from glm_rocm.errors import CheckpointError
+from glm_rocm.model import load_spec
 from glm_rocm.quantize.layout import Scheme, TensorInfo, is_known, is_quantized, scale_shape
 
 INDEX = "model.safetensors.index.json"
@@ -68,54 +69,56 @@ class Source:
         ]
 
 
-def read_source(path: Path) -> Source:
-    """The checkpoint in the folder `path`, read by its headers.
+def read_source(model: str) -> Source:
+    """The checkpoint `model`, read by its headers.
+
+    Args:
+        model: a folder, a hub id whose files are in the hub's local cache, or `pocket`.
 
     Raises:
-        CheckpointError: the folder, its config or a shard is missing; not `glm4_moe`; already quantised; a shard is cut
-            short; a tensor that no GLM holds, or one that cannot be quantised.
+        CheckpointError: the checkpoint or a shard is missing; not `glm4_moe`; already quantised; a shard is cut short;
+            a tensor that no GLM holds, or one that cannot be quantised.
     """
-    config = _read_config(path)
+    spec = load_spec(model)
+    if spec.quantization.scheme != "none":
+        raise CheckpointError(
+            f"`{model}` is already quantised (`{spec.quantization.scheme}`)",
+            required="a bf16, fp16 or fp32 checkpoint",
+            hint=f"serve it as it is: `glm-rocm serve {model}`",
+        )
+    path = Path(spec.path) if spec.path is not None else _cached(spec.name)
     shards = tuple(Shard(file, _read_header(file)) for file in _shard_files(path))
     for shard in shards:
         for tensor in shard.tensors:
             _check_tensor(tensor, shard.path)
-    return Source(path, config, shards)
+    return Source(path, read_json(path / CONFIG), shards)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / CONFIG
-    if not file.is_file():
-        raise CheckpointError(
-            f"no checkpoint at `{path}`",
-            required=f"a folder with `{CONFIG}` and safetensors shards",
-            hint="hf download zai-org/GLM-4.5-Air --local-dir GLM-4.5-Air",
-        )
+def _cached(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"`{file}` is not JSON ({error})", hint=f"download `{CONFIG}` again") from error
-    if not isinstance(config, dict) or config.get("model_type") != "glm4_moe":
-        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
+        return Path(snapshot_download(name, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        folder = name.rpartition("/")[2]
         raise CheckpointError(
-            f"`{path}` is a `{kind}` model",
-            required="`glm4_moe` (GLM-4.5, 4.6, 4.7)",
-            hint="glm-rocm quantize GLM-4.5-Air GLM-4.5-Air-FP8",
-        )
-    if config.get("quantization_config") is not None:
-        method = config["quantization_config"].get("quant_method", "unnamed")
-        raise CheckpointError(
-            f"`{path}` is already quantised (`{method}`)",
-            required="a bf16, fp16 or fp32 checkpoint",
-            hint=f"serve it as it is: `glm-rocm serve {path}`",
-        )
-    return config
+            f"the weights of `{name}` are not on this machine",
+            required="a downloaded checkpoint",
+            hint=f"hf download {name} --local-dir {folder} && glm-rocm quantize {folder} {folder}-FP8",
+        ) from error
 
 
 def _shard_files(path: Path) -> list[Path]:
     index = path / INDEX
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        if any(Path(str(name)).name != name for name in names):
+            raise CheckpointError(
+                f"`{index}` names shards outside its folder",
+                required="plain file names",
+                hint=f"download `{INDEX}` again",
+            )
         missing = [name for name in names if not (path / name).is_file()]
         if missing:
             raise CheckpointError(

@@ -93,3 +93,13 @@ def test_relative_error_of_a_gaussian_is_that_of_three_mantissa_bits() -> None:
     assert 0.02 < relative_error(weight, *quantize_weight(weight, "fp8_channel_token")) < 0.03
     zero = torch.zeros(4, 4)
     assert relative_error(zero, *quantize_weight(zero, "fp8_block")) == 0.0
+
+
+@pytest.mark.parametrize("scheme", ["fp8_channel_token", "fp8_block"])
+def test_scales_are_bf16_numbers_and_never_too_small(scheme: str) -> None:
+    weight = torch.randn(300, 300, generator=torch.Generator().manual_seed(5)).float()
+    _, scale = quantize_weight(weight, scheme)
+    assert scale.dtype == torch.float32
+    assert torch.equal(scale.bfloat16().float(), scale)
+    ratio = (weight.abs() / spread(scale, (300, 300))).max()
+    assert 448 / (1 + 2**-7) <= float(ratio) <= 448 * (1 + 2**-22)

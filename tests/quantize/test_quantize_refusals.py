@@ -82,6 +82,14 @@ def test_a_model_that_is_no_glm4_moe(source: Callable[..., Path], tmp_path: Path
     assert "glm4_moe" in error.required
 
 
+def test_a_model_known_by_name_that_was_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(CheckpointError) as caught:
+        quantize_checkpoint("zai-org/GLM-4.5-Air", tmp_path / "fp8")
+    assert "zai-org/GLM-4.5-Air" in caught.value.found
+    assert caught.value.hint.startswith("hf download zai-org/GLM-4.5-Air")
+
+
 @pytest.mark.parametrize("scheme", ["fp8_channel_token", "fp8_block"])
 def test_what_is_already_quantised(source: Callable[..., Path], tmp_path: Path, scheme: str) -> None:
     quantize_checkpoint(source(), tmp_path / "once", scheme)
@@ -111,6 +119,13 @@ def test_a_shard_that_is_missing(source: Callable[..., Path], tmp_path: Path) ->
     (folder / "model-00003-of-00003.safetensors").unlink()
     error = refusal(CheckpointError, folder, tmp_path / "fp8")
     assert "model-00003-of-00003.safetensors" in error.found
+
+
+def test_an_index_that_points_out_of_its_folder(source: Callable[..., Path], tmp_path: Path) -> None:
+    folder = source(shards=2)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00001", "../model-00001"))
+    assert "outside its folder" in refusal(CheckpointError, folder, tmp_path / "fp8").found
 
 
 def test_no_weights_at_all(source: Callable[..., Path], tmp_path: Path) -> None:
