@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -104,8 +105,8 @@ def load_spec(model: str) -> ModelSpec:
         from glm_rocm.pocket import checkpoint_path
 
         return replace(_from_folder(checkpoint_path()), name="pocket-glm")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(model))  # Path.expanduser raises for an unknown `~user`
+    if model and folder.is_dir():
         return _from_folder(folder)
     known = next((spec for name, spec in KNOWN.items() if _same_name(model, name)), None)
     if known is None and not HUB_ID.fullmatch(model):
