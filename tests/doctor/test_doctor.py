@@ -1,0 +1,151 @@
+"""The doctor before recorded machines: what it finds missing, and the cure it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glm_rocm import doctor
+from glm_rocm.doctor import Finding, examine, healthy
+
+Machine = Callable[..., Path]
+MI300X = """\
+cpu_cores_count 0
+simd_count 1216
+simd_per_cu 4
+vendor_id 4098
+device_id 29857
+gfx_target_version 90402
+"""
+BANK = "heap_type 1\nsize_in_bytes 206141652992\n"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A tree with `cards` MI300X in the kernel's topology and these device nodes."""
+
+    def build(cards: int = 0, nodes: tuple[str, ...] = (), locked: str = "unlimited") -> Path:
+        for number in range(cards):
+            node = tmp_path / f"sys/class/kfd/kfd/topology/nodes/{number + 2}"
+            (node / "mem_banks/0").mkdir(parents=True)
+            (node / "properties").write_text(MI300X)
+            (node / "mem_banks/0/properties").write_text(BANK)
+        for name in nodes:
+            file = tmp_path / "dev" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        (tmp_path / "proc/self").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "proc/meminfo").write_text("MemTotal:       16384000 kB\n")
+        limits = f"Limit              Soft Limit  Hard Limit  Units\nMax locked memory  {locked}  {locked}  bytes\n"
+        (tmp_path / "proc/self/limits").write_text(limits)
+        return tmp_path
+
+    return build
+
+
+def look(root: Path, **environ: str) -> dict[str, Finding]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(root), **environ}
+    return {finding.name: finding for finding in examine(environ=environment, hooks=False, root=root)}
+
+
+ALL_NODES = ("kfd", "dri/renderD128", "dri/renderD129")
+
+
+def test_machine_without_an_accelerator_needs_no_device_nodes(machine: Machine) -> None:
+    found = look(machine())
+    assert found["accelerator"].found.startswith("CPU")
+    assert found["device nodes"].state == "absent"
+    assert "/dev/shm" not in found
+
+
+def test_cards_with_their_nodes_are_well(machine: Machine) -> None:
+    found = look(machine(2, ALL_NODES))
+    assert "2 x AMD Instinct MI300X" in found["accelerator"].found
+    assert found["device nodes"].state == "good"
+
+
+def test_container_without_device_flags_is_told_them(machine: Machine) -> None:
+    found = look(machine(2))["device nodes"]
+    assert found.state == "missing"
+    assert "/dev/kfd" in found.found
+    assert "--device /dev/kfd --device /dev/dri" in found.cure
+
+
+def test_kfd_without_render_nodes_is_missing_too(machine: Machine) -> None:
+    found = look(machine(2, ("kfd",)))["device nodes"]
+    assert found.state == "missing"
+    assert "renderD128" in found.found
+
+
+def test_node_of_a_group_that_the_user_is_not_in(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = machine(1, ALL_NODES[:2])
+    # The superuser may open everything, so the answer of the kernel is stated rather than provoked.
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: Path(path).name != "renderD128")
+    found = look(root)["device nodes"]
+    assert found.state == "missing"
+    assert "/dev/dri/renderD128" in found.found
+    assert "usermod -aG" in found.cure
+
+
+def test_little_locked_memory_is_advice_and_does_not_fail(machine: Machine) -> None:
+    found = look(machine(1, ALL_NODES[:2], locked="65536"))["locked memory"]
+    assert (found.state, found.found) == ("advice", "64 KiB")
+    assert "memlock=-1" in found.cure
+
+
+def test_several_cards_without_shared_memory(machine: Machine) -> None:
+    found = look(machine(8, ALL_NODES))["/dev/shm"]
+    assert found.state == "missing"
+    assert "--ipc host" in found.cure
+
+
+def test_unknown_arch_is_named(machine: Machine) -> None:
+    root = machine(1)
+    node = next(root.glob("sys/class/kfd/kfd/topology/nodes/*/properties"))
+    node.write_text(MI300X.replace("90402", "190801"))
+    found = look(root)["accelerator"]
+    assert found.state == "missing"
+    assert "gfx1981" in found.found
+
+
+def test_cpu_build_of_torch_beside_a_card_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"torch": "2.13.0+cpu"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    found = look(machine(1, ALL_NODES[:2]))["torch build"]
+    assert found.state == "missing"
+    assert "`2.13.0+cpu` is not a rocm build" in found.found
+
+
+@pytest.mark.parametrize("build", ["2.9.0+rocm7.1", "2.9.0+git1234", "2.9.0"])
+def test_vendors_and_source_builds_of_torch_are_not_judged(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, build: str
+) -> None:
+    monkeypatch.setattr(doctor, "_version", {"torch": build}.get)
+    assert "torch build" not in look(machine(1, ALL_NODES[:2]))
+
+
+def test_hub_cache_follows_its_variables(machine: Machine, tmp_path: Path) -> None:
+    assert str(tmp_path / "hub-home/hub") in look(machine(), HF_HOME=str(tmp_path / "hub-home"))["hub cache"].found
+    assert str(tmp_path / "else") in look(machine(), HF_HUB_CACHE=str(tmp_path / "else"))["hub cache"].found
+
+
+def test_no_compiler_is_advice(machine: Machine, tmp_path: Path) -> None:
+    found = look(machine(), PATH=str(tmp_path))["C compiler"]
+    assert found.state == "advice"
+    assert "apt-get install gcc" in found.cure
+
+
+def test_every_finding_that_is_not_well_has_a_cure(machine: Machine) -> None:
+    bad = [finding for finding in look(machine(8)).values() if finding.state in ("missing", "advice")]
+    assert bad
+    assert all(finding.cure for finding in bad)
+
+
+def test_health_is_lost_by_what_is_missing_alone() -> None:
+    assert healthy(
+        [Finding("a", "b", "good", ""), Finding("a", "c", "advice", "", "x"), Finding("a", "d", "absent", "")]
+    )
+    assert not healthy([Finding("a", "b", "good", ""), Finding("a", "c", "missing", "", "x")])
