@@ -21,6 +21,7 @@ class ServeOptions:
         served_name: the model's name in requests; None takes the plan's model name.
         api_key: asked of every request when given. It travels in the environment, never in a command line.
         plan_file: path of the plan's JSON; without it the plug-in stays inactive and the engine runs its own kernels.
+        drain_s: seconds that requests in flight get to end after SIGTERM.
         extra: arguments appended to the engine's command line as they are.
     """
 
@@ -29,6 +30,7 @@ class ServeOptions:
     served_name: str | None = None
     api_key: str | None = field(default=None, repr=False)
     plan_file: str | None = None
+    drain_s: int = 30
     extra: tuple[str, ...] = ()
 
 
@@ -80,16 +82,6 @@ class Engine(Protocol):
     @property
     def phases(self) -> tuple[tuple[str, str], ...]:
         """(text in a line of its log, what it does from then on) in order of appearance, shown while it starts."""
-        ...
-
-    @property
-    def ops(self) -> tuple[str, ...]:
-        """The ops that the engine hands to our kernels: what a plan for it chooses. The others it keeps to itself."""
-        ...
-
-    @property
-    def phases(self) -> tuple[tuple[str, str], ...]:
-        """What its log shows while it starts, in order: (text in a line, what the engine does from then on)."""
         ...
 
     def found_version(self) -> str | None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 
 from glm_rocm.engines.base import PLAN_VARIABLE
+from glm_rocm.engines.vllm.engine import VllmEngine
+
+ENGINE = VllmEngine()
 
 
 def register() -> None:

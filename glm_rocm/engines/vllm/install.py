@@ -65,7 +65,7 @@ def check_hooks() -> None:
     if broken:
         first = broken[0]
         raise EngineError(
-            f"`{first.hook}` of the installed vLLM is `{first.found}`; {len(broken)} of {len(hooks.HOOKS)} hooks differ",
+            f"`{first.hook}` of the installed vLLM is `{first.found}`, and {len(broken) - 1} other hooks differ",
             required=f"`{first.required}`, as in vLLM {SUPPORTED}",
             hint="glm-rocm doctor",
         )

@@ -38,7 +38,7 @@ def _apply(
     """The op over the last dimension of `x`: [..., K] -> [..., N]."""
     rows = x.reshape(-1, x.shape[-1])
     if torch.compiler.is_compiling():
-        result = linear_op(rows, weight, scale, bias, quant, out_dtype)
+        result: torch.Tensor = linear_op(rows, weight, scale, bias, quant, out_dtype)
     else:
         result = kernel("linear")(rows, weight, w_scale=scale, bias=bias, quant=quant, out_dtype=out_dtype)
     return result.view(*x.shape[:-1], weight.shape[0])
