@@ -148,7 +148,7 @@ _CODECS = {
 
 
 def _not_a_plan(found: str) -> PlanError:
-    return PlanError(found, required="the JSON of `glm-rocm plan MODEL --json`", hint="make the plan again with it")
+    return PlanError(found, required="the JSON of a plan", hint="make one with `glm-rocm plan MODEL --json`")
 
 
 def make_plan(
@@ -232,7 +232,7 @@ def _check_words(fp8: str, dtype: str, kv_cache: str) -> None:
     for flag, word, allowed in (
         ("--fp8", fp8, FP8_WORDS),
         ("--dtype", dtype, ("auto", *DTYPES)),
-        ("--kv-cache", kv_cache, KV_WORDS),
+        ("--kv-dtype", kv_cache, KV_WORDS),
     ):
         if word not in allowed:
             raise UsageError(
