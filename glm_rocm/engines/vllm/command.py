@@ -1,4 +1,4 @@
-"""The command line and environment of a vLLM server, made from a plan: that of GLM's README, every choice written out."""
+"""The command line and environment of a vLLM server: that of GLM's README, with every choice written out."""
 
 from __future__ import annotations
 
