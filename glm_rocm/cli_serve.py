@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -113,7 +115,7 @@ def serve(
         made, its_engine = read_plan(plan_file)
     else:
         made, its_engine = make(wanted, planning=dry_run)
-    asked = ServeOptions(host, port, served_name, api_key, None, tuple(ctx.obj or ()))
+    asked = ServeOptions(host, port, served_name, api_key, drain_s=round(drain), extra=tuple(ctx.obj or ()))
     if dry_run:
         if as_json:
             show_plain(made.to_json())
@@ -291,6 +293,9 @@ def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream:
     if not asked.plan_file:
         asked = replace(asked, plan_file="plan.json")
     command = engine.command(made, asked)
+    here = shutil.which("python")
+    if command[:1] == [sys.executable] and (made.target.stated or here and os.path.samefile(here, sys.executable)):
+        command[0] = "python"
     if command:
         show(heading("command of the engine"), stream=stream)
         show_plain("  " + command_to_paste(command, engine.environment(made, asked)), stream=stream)
