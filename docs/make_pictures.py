@@ -20,13 +20,19 @@ from glm_rocm.planview import plan_view
 from glm_rocm.target import parse_target
 
 MODEL, GPUS, MTP = "zai-org/GLM-4.6-FP8", "mi300x:8", 1
+
+
+def _rgb(colours: str) -> list[tuple[int, int, int]]:
+    """`"0d1117 e6edf3"` as numbers."""
+    return [(int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)) for colour in colours.split()]
+
+
 # GitHub's own dark palette, so that the picture sits well on both of its page colours.
 THEME = TerminalTheme(
-    (13, 17, 23),
-    (230, 237, 243),
-    [(72, 79, 88), (255, 123, 114), (63, 185, 80), (210, 153, 34), (88, 166, 255), (188, 140, 255), (57, 197, 207), (177, 186, 196)],
-    [(110, 118, 129), (255, 161, 152), (86, 211, 100), (227, 179, 65), (121, 192, 255), (210, 168, 255), (86, 212, 221), (240, 246, 252)],
-)  # fmt: skip
+    *_rgb("0d1117 e6edf3"),
+    _rgb("484f58 ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4"),
+    _rgb("6e7681 ffa198 56d364 e3b341 79c0ff d2a8ff 56d4dd f0f6fc"),
+)
 
 
 def plan_picture() -> str:
