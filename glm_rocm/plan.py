@@ -18,13 +18,15 @@ from glm_rocm.ops.kernel import Kernel, Problem
 from glm_rocm.ops.select import Selection, select
 from glm_rocm.placement import Wishes, place
 from glm_rocm.problems import OPS, PROBLEMS, AnyProblem, problems_of
-from glm_rocm.spec import ModelSpec
+from glm_rocm.spec import BLOCK, ModelSpec
 from glm_rocm.target import Target
 
 PLAN_VERSION = 1
 DTYPES = ("bfloat16", "float16", "float32")
 FP8_WORDS = ("auto", "on", "off")
 KV_WORDS = ("auto", "fp8")
+TAKES_SHORT_BLOCKS = ("transformers",)
+"""Engines that run FP8 blocks of fewer than 128 rows or columns at a matrix's edge."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ def make_plan(
     compute = spec.dtype if dtype == "auto" else dtype
     cache = compute if kv_cache == "auto" else (target.fp8_dtype or "float8_e4m3fn")
     placed = place(spec, target, Wishes(tp, context, max_seqs, mtp, compute, cache, memory_fraction, offload))
+    _check_blocks(spec, engine, placed.tp)
     pages = block_size or (128 if target.vendor == "cpu" else 16)
     wanted = OPS if ops is None else tuple(ops)
     asked = dict(kernels or {})
@@ -262,6 +265,17 @@ def _check_precision(spec: ModelSpec, target: Target, fp8: str) -> None:
             f"`--fp8 on`, and `{spec.name}` is stored in {spec.dtype}",
             required="an FP8 checkpoint",
             hint=(f"serve `{known}`, or " if known else "") + "make one with `glm-rocm quantize MODEL OUTPUT`",
+        )
+
+
+def _check_blocks(spec: ModelSpec, engine: str, tp: int) -> None:
+    """Refuse 128 x 128 blocks that are short at an edge where the engine would, after loading for a while."""
+    reason = spec.cut_block(tp)
+    if reason is not None and engine not in TAKES_SHORT_BLOCKS:
+        raise PlanError(
+            f"`{spec.name}` is FP8 in {BLOCK} x {BLOCK} blocks, and {reason}",
+            required=f"whole blocks, since {engine} loads no others",
+            hint="make FP8 per channel and token instead: `glm-rocm quantize MODEL OUTPUT`",
         )
 
 

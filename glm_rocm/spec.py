@@ -162,9 +162,33 @@ class ModelSpec:
                 return f"TP {tp} does not divide {what} {width} columns"
         if self.padded_vocab % tp:
             return f"TP {tp} does not divide the vocabulary of {self.padded_vocab}"
-        if self.quantization.scheme == "fp8_block" and tp > 1 and self.moe_intermediate // tp % BLOCK:
-            columns = self.moe_intermediate // tp
-            return f"at TP {tp} an expert has {columns} columns, not a multiple of the {BLOCK} that share an FP8 scale"
+        if tp > 1:
+            return self.cut_block(tp)
+        return None
+
+    def cut_block(self, tp: int) -> str | None:
+        """Which FP8 weight's cut at `tp` leaves a block short of 128 rows, as a sentence; None where none does.
+
+        Above TP 1 the scales of a cut block cannot be dealt out. At TP 1 it is the engine that may refuse the short
+        block at a matrix's edge (vLLM 0.32, fp8_utils.py, validate_fp8_block_shape and validate_fp8_block_shape_moe).
+        """
+        if self.quantization.scheme != "fp8_block":
+            return None
+        last, first = f"model.layers.{self.layers - 1}.", "model.layers.0."
+        widths = (
+            ("the query heads have", last + "self_attn.q_proj", self.heads * self.head_dim // tp),
+            ("the KV heads have", last + "self_attn.k_proj", max(1, self.kv_heads // tp) * self.head_dim),
+            ("an expert has", last + "mlp.experts.0.up_proj", self.moe_intermediate // tp),
+            (
+                "the shared expert has",
+                last + "mlp.shared_experts.up_proj",
+                self.moe_intermediate * self.shared_experts // tp,
+            ),
+            ("a dense MLP has", first + "mlp.up_proj", self.intermediate // tp if self.first_dense else 0),
+        )
+        for what, module, width in widths:
+            if width % BLOCK and self.quantization.covers(module):
+                return f"at TP {tp} {what} {width} columns, not a multiple of the {BLOCK} that share an FP8 scale"
         return None
 
     def valid_tps(self, at_most: int) -> tuple[int, ...]:

@@ -61,6 +61,14 @@ def test_block_fp8_refuses_degrees_that_cut_a_block() -> None:
     assert block.valid_tps(64) == (1, 2, 4)
     with pytest.raises(PlanError, match="192 columns, not a multiple of the 128"):
         block.per_rank(8)
+    # Air's dense layer has 10944 columns, which are no whole number of blocks at any TP, unless it is left in BF16.
+    air = replace(AIR, quantization=replace(block.quantization))
+    assert air.valid_tps(64) == (1,)
+    dense_in_bf16 = replace(air.quantization, ignore=(r"re:model\.layers\.0\.mlp\..*",))
+    assert (
+        air.cut_block(1) == "at TP 1 a dense MLP has 10944 columns, not a multiple of the 128 that share an FP8 scale"
+    )
+    assert replace(air, quantization=dense_in_bf16).cut_block(1) is None
 
 
 def test_weights_are_what_the_recipes_ask_for() -> None:

@@ -164,6 +164,14 @@ def test_json_carries_block_fp8_and_refusals() -> None:
     assert again.chosen("quant") == "cpu.quant_groups"
 
 
+def test_block_fp8_that_vllm_would_refuse_after_loading_is_refused_before() -> None:
+    ragged = replace(SMALL, quantization=replace(AIR_FP8.quantization, scheme="fp8_block"))
+    with pytest.raises(PlanError, match="an expert has 192 columns") as caught:
+        make_plan(ragged, CPU, engine="vllm")
+    assert "glm-rocm quantize" in caught.value.hint
+    assert make_plan(ragged, CPU, engine="transformers").precision == "fp8_block"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "{}", '{"plan": 1}'])
 def test_json_that_is_no_plan(text) -> None:
     with pytest.raises(PlanError, match="plan") as caught:
