@@ -109,6 +109,7 @@ def detect_target(*, root: Path = Path("/"), environ: Mapping[str, str] = os.env
 
     Devices of one kind are counted together; of several kinds present, the one with the most memory in all wins.
     `HIP_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES` and `CUDA_VISIBLE_DEVICES` narrow the count as the runtimes do.
+    Whether the device may be opened is not asked here: `glm-rocm doctor` tells a card whose device node is missing.
 
     Args:
         root: where `sys` and `proc` lie; tests point it at recorded trees.
@@ -119,8 +120,8 @@ def detect_target(*, root: Path = Path("/"), environ: Mapping[str, str] = os.env
     """
     rocm_variables = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
     for found, variables in (
-        (_kfd_devices(root), rocm_variables),
-        (_nvidia_devices(root, environ), ("CUDA_VISIBLE_DEVICES",)),
+        (_kfd_devices(root / "sys/class/kfd/kfd/topology/nodes"), rocm_variables),
+        (_nvidia_devices(root / "proc/driver/nvidia/gpus", environ), ("CUDA_VISIBLE_DEVICES",)),
     ):
         visible = found[: _visible(environ, variables, len(found))]
         if visible:
@@ -150,12 +151,9 @@ def _target(arch: Arch, card: Card | None, *, count: int, stated: bool, memory: 
     )
 
 
-def _kfd_devices(root: Path) -> list[Target]:
-    """One target per AMD GPU node of the kernel driver's topology, in node order; none without `/dev/kfd`."""
-    found: list[Target] = []
-    if not (root / "dev/kfd").exists():
-        return found  # a container that was given no device still sees the host's topology
-    nodes = root / "sys/class/kfd/kfd/topology/nodes"
+def _kfd_devices(nodes: Path) -> list[Target]:
+    """One target per AMD GPU node of the kernel driver's topology, in node order."""
+    found = []
     # A container sees every node's folder, but reading those outside its cgroup is refused: such nodes are not ours.
     for node in sorted(nodes.glob("*"), key=lambda path: int(path.name) if path.name.isdigit() else -1):
         properties = _properties(node / "properties")
@@ -207,11 +205,8 @@ def _properties(path: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isascii() and pair[1].isdigit()}
 
 
-def _nvidia_devices(root: Path, environ: Mapping[str, str]) -> list[Target]:
-    """One target per GPU that the NVIDIA driver lists, in bus order; none without `/dev/nvidiactl`."""
-    gpus = root / "proc/driver/nvidia/gpus"
-    if gpus.is_dir() and not (root / "dev/nvidiactl").exists():
-        return []  # a container that was given no device still sees the host's folder
+def _nvidia_devices(gpus: Path, environ: Mapping[str, str]) -> list[Target]:
+    """One target per GPU that the NVIDIA driver lists, in bus order."""
     texts = [path.read_text() for path in sorted(gpus.glob("*/information"))]
     names = [match.group(1).strip() for text in texts if (match := re.search(r"^Model:\s*(.+)$", text, re.MULTILINE))]
     cards = [_nvidia_card(name) for name in names]

@@ -41,13 +41,6 @@ MI300X = {
 
 MIB = 1 << 20
 
-
-def add_device(root: Path, name: str) -> None:
-    """A file in place of the device node; only its presence counts."""
-    (root / "dev").mkdir(exist_ok=True)
-    (root / "dev" / name).touch()
-
-
 AddNode = Callable[..., Path]
 AddNvidia = Callable[[str], None]
 
@@ -59,7 +52,6 @@ def add_node(tmp_path: Path) -> AddNode:
     def add(number: int, *, vram: int | None = 196592, base: dict[str, int] = MI300X, **changed: int) -> Path:
         node = tmp_path / "sys/class/kfd/kfd/topology/nodes" / str(number)
         node.mkdir(parents=True)
-        add_device(tmp_path, "kfd")
         lines = (f"{name} {value}\n" for name, value in {**base, **changed}.items())
         (node / "properties").write_text("".join(lines))
         if vram is not None:
@@ -81,7 +73,6 @@ def add_nvidia(tmp_path: Path) -> AddNvidia:
         gpus = tmp_path / "proc/driver/nvidia/gpus"
         gpu = gpus / f"0000:{len(list(gpus.glob('*'))):02x}:00.0"
         gpu.mkdir(parents=True)
-        add_device(tmp_path, "nvidiactl")
         (gpu / "information").write_text(
             f"Model: \t\t {model}\nIRQ:   \t\t 124\nGPU UUID: \t GPU-0f2d\nBus Type: \t PCIe\nDevice Minor: \t 0\n"
         )
