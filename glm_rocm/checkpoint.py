@@ -150,7 +150,7 @@ def _refuse_surplus(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
 
 def _differences(tensors: Mapping[str, Tensor], spec: ModelSpec, mtp: bool) -> Iterator[str]:
     """A sentence for each tensor that is missing or not as described."""
-    for module, shape, may_be_fp8 in _modules(spec, mtp):
+    for module, shape, may_be_fp8 in expected_tensors(spec, mtp):
         covered = may_be_fp8 and spec.quantization.covers(module)
         name = module + ("" if module.endswith(("bias", "_bias")) else ".weight")
         found = tensors.get(name)
@@ -176,7 +176,7 @@ def _scale_differences(tensors: Mapping[str, Tensor], module: str, shape: Shape,
         yield f"`{module}.weight_scale` is {list(found.shape)}, config.json asks for {list(asked)}"
 
 
-def _modules(spec: ModelSpec, mtp: bool) -> Iterator[tuple[str, Shape, bool]]:
+def expected_tensors(spec: ModelSpec, mtp: bool) -> Iterator[tuple[str, Shape, bool]]:
     """(module, shape of its weight, whether it may be FP8) for everything that config.json implies.
 
     Head, router and `eh_proj` are matrices that no engine takes in FP8, whether or not the ignore list names them.

@@ -137,7 +137,8 @@ def _fit(
         offload = offload_needed(fit)
         if offload is not None:
             return attempt(context, offload)
-    return fit
+    # What is then refused, and with which cure, is told of the least that would count as fitting.
+    return attempt(wishes.context or min(LEAST_CONTEXT, spec.max_context))
 
 
 def _too_large(spec: ModelSpec, target: Target, wishes: Wishes, fit: MemoryFit, smallest: int | None) -> PlanError:
@@ -147,7 +148,8 @@ def _too_large(spec: ModelSpec, target: Target, wishes: Wishes, fit: MemoryFit, 
         f"`{spec.name}` at TP {fit.tp} needs {fit.needed / 1e9:.1f} GB per device for {many} of {fit.context} tokens "
         f"(weights {fit.weights.total / 1e9:.1f}, KV cache {fit.kv_asked / 1e9:.1f}, the rest {rest / 1e9:.1f})"
     )
-    required = f"at most the {fit.budget / 1e9:.1f} GB that {target.name} gives the engine"
+    giver = "this machine" if target.vendor == "cpu" else target.name
+    required = f"at most the {fit.budget / 1e9:.1f} GB that {giver} gives the engine"
     # The KV cache alone may be what does not fit; then less of it is the nearer cure.
     fewer = fit.kv_tokens // fit.requests // CONTEXT_UNIT * CONTEXT_UNIT
     if wishes.context is not None and fewer >= CONTEXT_UNIT:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glm_rocm.checkpoint import expected_tensors
 from glm_rocm.config import spec_from_config
 from glm_rocm.errors import PlanError
 from glm_rocm.model import KNOWN
@@ -94,6 +96,22 @@ def test_bytes_equal_those_of_the_model_that_transformers_makes(config, qk_norm)
     elements = sum(tensor.numel() for tensor in model.state_dict().values())
     router = (spec.layers - spec.first_dense) * spec.experts * (spec.hidden + 1)
     assert spec.weight_bytes(1, mtp=False).total == 2 * elements + 2 * router
+
+
+@pytest.mark.parametrize(
+    "name", ["zai-org/GLM-4.6", "zai-org/GLM-4.6-FP8", "zai-org/GLM-4.5-Air", "zai-org/GLM-4.5-Air-FP8"]
+)
+def test_bytes_are_the_sum_over_the_tensors_that_a_checkpoint_must_hold(name) -> None:
+    spec = KNOWN[name]
+    total = 0
+    for module, shape, may_be_fp8 in expected_tensors(spec, mtp=True):
+        elements = math.prod(shape)
+        if may_be_fp8 and spec.quantization.covers(module):
+            total += elements + 4 * shape[0]
+        else:
+            router = module.endswith((".mlp.gate", "e_score_correction_bias"))  # held in float32
+            total += elements * (4 if router else 2)
+    assert spec.weight_bytes(1).total == total
 
 
 def test_dtype_of_the_engine_counts_not_that_of_the_file() -> None:

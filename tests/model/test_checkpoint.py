@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glm_rocm.checkpoint import Tensor, _modules, check_checkpoint
+from glm_rocm.checkpoint import Tensor, check_checkpoint, expected_tensors
 from glm_rocm.errors import CheckpointError
 from glm_rocm.model import KNOWN, load_spec
 
@@ -26,7 +26,7 @@ def write_weights(folder, *, shards=3, change=lambda tensors: tensors) -> None:
     """Every tensor that the config asks for, dealt out to `shards` files, after `change`."""
     spec = load_spec(str(folder))
     tensors = {}
-    for module, shape, may_be_fp8 in _modules(spec, mtp=True):
+    for module, shape, may_be_fp8 in expected_tensors(spec, mtp=True):
         name = module if module.endswith("bias") else module + ".weight"
         fp8 = may_be_fp8 and spec.quantization.covers(module)
         tensors[name] = torch.zeros(shape, dtype=torch.float8_e4m3fn if fp8 else torch.bfloat16)
@@ -50,7 +50,7 @@ def check(folder, *, mtp=True):
 def test_whole_checkpoint_is_counted(model) -> None:
     contents = check(model)
     assert contents.shards == 3
-    assert contents.tensors == sum(1 for _ in _modules(load_spec(str(model)), mtp=True))
+    assert contents.tensors == sum(1 for _ in expected_tensors(load_spec(str(model)), mtp=True))
     assert contents.bytes == sum(file.stat().st_size for file in model.glob("*.safetensors"))
 
 
@@ -192,7 +192,7 @@ def test_headers_of_a_355b_are_checked_in_seconds(monkeypatch, tmp_path) -> None
     spec = KNOWN["zai-org/GLM-4.6"]
     tensors = {
         (module if module.endswith("bias") else module + ".weight"): Tensor(shape, "BF16", "a")
-        for module, shape, _ in _modules(spec, mtp=True)
+        for module, shape, _ in expected_tensors(spec, mtp=True)
     }
     assert len(tensors) > 40_000
     monkeypatch.setattr("glm_rocm.checkpoint._read_headers", lambda folder: (tensors, 93, 1))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from glm_rocm.checkpoint import check_checkpoint
 from glm_rocm.errors import CheckpointError
 from glm_rocm.model import KNOWN, load_spec
 
@@ -97,3 +98,11 @@ def test_unknown_hub_id_is_refused_when_the_hub_cannot_be_asked() -> None:
 def test_folder_without_a_config_is_refused(tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"no `config\.json`"):
         load_spec(str(tmp_path))
+
+
+def test_pocket_is_the_shipped_model_and_whole() -> None:
+    spec = load_spec("pocket")
+    assert (spec.name, spec.heads, spec.kv_heads, spec.moe_intermediate) == ("pocket-glm", 12, 1, 192)
+    assert spec.quantization.scheme == "none"
+    assert spec.path is not None
+    assert check_checkpoint(spec.path, spec, mtp=True).bytes < 24 << 20
