@@ -7,12 +7,19 @@ token's sum has one order whatever else is in the batch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
 from glm_rocm.backends.torch_kernels.linear import require_scheme, widen_blocks
 from glm_rocm.backends.torch_kernels.quant import quantized_rows, widen
+
+Span = tuple[int, int, int]
+"""An expert, its first row, and the row after its last."""
+CHUNK = 512
+"""Tokens at once: more and the rows between the two products leave a CPU's cache."""
 
 
 def route(
@@ -60,56 +67,75 @@ def experts(
 ) -> Tensor:
     """See `glm_rocm.ops.moe.Experts`."""
     require_scheme(quant, w13_scale, w2_scale)
-    tokens, top_k = ids.shape
-    local = ids.reshape(-1)  # [T K]
+    result = torch.empty_like(x) if out is None else out
     if expert_map is not None:
-        local = torch.where(local < 0, -1, expert_map[local.clamp_min(0).long()])
-    expert_of, order = local.sort(stable=True)
-    token_of = order if top_k == 1 else order // top_k
-    spans = _spans(expert_of.tolist())
+        ids = torch.where(ids < 0, -1, expert_map[ids.clamp_min(0).long()])
+    first_layer, second_layer = Grouped(w13, w13_scale, quant), Grouped(w2, w2_scale, quant)
+    for start in range(0, x.shape[0], CHUNK):
+        chunk = slice(start, start + CHUNK)
+        result[chunk] = _mix(x[chunk], first_layer, second_layer, ids[chunk], weights[chunk].float())
+    return result
 
-    rows = x.index_select(0, token_of)  # [T K, H]
-    hidden = _grouped(rows, w13, w13_scale, quant, spans)  # [T K, 2N]
-    gate, up = hidden.chunk(2, -1)
-    results = _grouped(silu(gate) * up, w2, w2_scale, quant, spans)  # [T K, H]
 
-    results *= weights.reshape(-1, 1).index_select(0, order)
-    if spans and spans[0][1] == 0 and spans[-1][2] == tokens * top_k:
-        slots = torch.empty_like(results)
+@dataclass(frozen=True)
+class Grouped:
+    """One of an expert's two products for all experts: `w [E, N, K]`, its scale and scheme."""
+
+    w: Tensor
+    scale: Tensor | None
+    quant: str
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The activations `[T, K]` in fp32 as the product takes them, and the factor `[T, 1]` that its result needs."""
+        return (x.float(), None) if self.quant == "none" else quantized_rows(x, self.w.dtype, self.quant)
+
+    def __call__(self, values: Tensor, factor: Tensor | None, spans: list[Span]) -> Tensor:
+        """`values[a:b] @ w[expert].T` for every span, fp32 `[rows, N]`; rows outside every span are uninitialised."""
+        result = torch.empty(values.shape[0], self.w.shape[1], dtype=torch.float32, device=values.device)
+        for expert, start, end in spans:
+            rows = result[start:end]
+            torch.mm(values[start:end], self.widened(expert).t(), out=rows)
+            if self.quant == "channel_token" and self.scale is not None:
+                rows *= self.scale[expert].view(1, -1)
+        return result if factor is None else result.mul_(factor)
+
+    def widened(self, expert: int) -> Tensor:
+        """An expert's weight in fp32; per-channel scales are left for the result, which is smaller."""
+        if self.quant == "block" and self.scale is not None:
+            return widen_blocks(self.w[expert], self.scale[expert])
+        return widen(self.w[expert])
+
+
+def _mix(x: Tensor, first_layer: Grouped, second_layer: Grouped, ids: Tensor, weights: Tensor) -> Tensor:
+    """Every token through its experts and their results added up, `[T, H]` fp32."""
+    tokens, top_k = ids.shape
+    values, factor = first_layer.prepare(x)
+    flat = ids.reshape(-1)  # [T K]
+    order: Tensor | None = None
+    if tokens == 1:  # its rows differ in expert already: nothing to sort
+        rows, row_factor = values.expand(top_k, -1), factor
     else:
-        slots = torch.zeros_like(results)
-    owned = slice(spans[0][1], spans[-1][2]) if spans else slice(0, 0)
-    slots.index_copy_(0, order[owned], results[owned])
-    summed = slots.view(tokens, top_k, -1).sum(1)  # [T, H]
-    return summed.to(x.dtype) if out is None else out.copy_(summed)
+        flat, order = flat.sort(stable=True)
+        token_of = order.div(top_k, rounding_mode="floor")
+        rows = values.index_select(0, token_of)  # [T K, H]
+        row_factor = None if factor is None else factor.index_select(0, token_of)
+    spans = spans_of(flat.tolist())
+    gate, up = first_layer(rows, row_factor, spans).chunk(2, -1)  # [T K, N] each
+    results = second_layer(*second_layer.prepare(silu(gate).mul_(up)), spans)  # [T K, H]
+    if sum(end - start for _, start, end in spans) != results.shape[0]:
+        results[flat < 0] = 0.0
+        weights = weights.masked_fill(ids < 0, 0.0)
+    slots = results if order is None else torch.empty_like(results).index_copy_(0, order, results)
+    return torch.bmm(weights.unsqueeze(1), slots.view(tokens, top_k, -1)).squeeze(1)
 
 
-def _spans(experts_sorted: list[int]) -> list[tuple[int, int, int]]:
-    """(expert, first row, last row + 1) of each expert hit, from the sorted expert of each row; negatives left out."""
-    spans: list[tuple[int, int, int]] = []
+def spans_of(experts: list[int]) -> list[Span]:
+    """The runs of one expert in the expert of each row; runs of a negative number are left out."""
+    spans: list[Span] = []
     start = 0
-    for row in range(1, len(experts_sorted) + 1):
-        if row == len(experts_sorted) or experts_sorted[row] != experts_sorted[start]:
-            if experts_sorted[start] >= 0:
-                spans.append((experts_sorted[start], start, row))
+    for row in range(1, len(experts) + 1):
+        if row == len(experts) or experts[row] != experts[start]:
+            if experts[start] >= 0:
+                spans.append((experts[start], start, row))
             start = row
     return spans
-
-
-def _grouped(
-    x: Tensor, w: Tensor, scale: Tensor | None, quant: str, spans: list[tuple[int, int, int]]
-) -> Tensor:
-    """`x[a:b] @ w[expert].T` for every span, fp32 `[rows, N]`; rows outside every span are left uninitialised."""
-    result = torch.empty(x.shape[0], w.shape[1], dtype=torch.float32, device=x.device)
-    values, factor = (x.float(), None) if quant == "none" else quantized_rows(x, w.dtype, quant)
-    for expert, start, end in spans:
-        if quant == "block":
-            wide = widen_blocks(w[expert], scale[expert] if scale is not None else None)
-        else:
-            wide = widen(w[expert])
-        torch.mm(values[start:end], wide.T, out=result[start:end])
-        if quant == "channel_token" and scale is not None:
-            result[start:end] *= scale[expert].view(1, -1)
-    if factor is not None:
-        result *= factor
-    return result
