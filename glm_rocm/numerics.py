@@ -1,9 +1,10 @@
 """FP8 formats as data, quantise and convert, and the error metrics that every gate uses.
 
-Two FP8 formats matter to GLM. `float8_e4m3fn` (OCP) is what checkpoints hold and what gfx950, gfx12 and NVIDIA compute in;
-`float8_e4m3fnuz` is what gfx94x (MI300X) computes in. One bit pattern means half as much in fnuz as in fn, the pattern
-0x80 is -0 in fn and NaN in fnuz, and the NaN patterns 0x7f / 0xff of fn are finite (+-240) in fnuz. So a checkpoint goes to
-MI300X by patching those three patterns and doubling the scale; forgetting the doubling costs a calc_diff of exactly 0.2.
+Two FP8 formats matter to GLM. `float8_e4m3fn` (OCP) is what checkpoints hold and what gfx950, gfx12 and NVIDIA compute
+in; `float8_e4m3fnuz` is what gfx94x (MI300X) computes in. One bit pattern means half as much in fnuz as in fn, the
+pattern 0x80 is -0 in fn and NaN in fnuz, and the NaN patterns 0x7f / 0xff of fn are finite (+-240) in fnuz. So a
+checkpoint goes to MI300X by patching those three patterns and doubling the scale; forgetting the doubling costs a
+calc_diff of exactly 0.2.
 
 The metrics are taken per token and the worst token counts: one wrong expert in a pool of M tokens is diluted M times.
 """
@@ -13,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from glm_rocm.errors import ParityError, UsageError
-from glm_rocm.ops.kernel import Tolerance
 
 MIN_SCALE = 2.0**-40
-"""Smallest quantisation scale: a row of zeros gets it, so that no scale is zero and no code is NaN (flashinfer 2595)."""
+"""Smallest quantisation scale: a row of zeros gets it, so no scale is zero and no code is NaN (flashinfer 2595)."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Float8Format:
         name: the torch dtype's name.
         bias: exponent bias.
         finite_max: the largest finite value.
-        quant_max: the value that the largest element of a row is mapped to. For fnuz it is 224, not 240: the pattern that
-            is 448 in fn is 224 in fnuz, so both formats use the same codes (vLLM, input_quant_fp8.py and
+        quant_max: the value that the largest element of a row is mapped to. For fnuz it is 224, not 240: the pattern
+            that is 448 in fn is 224 in fnuz, so both formats use the same codes (vLLM, input_quant_fp8.py and
             tests/kernels/quant_utils.py, ROCM_FP8FNUZ_MAX).
         nan_codes: the bit patterns that are NaN.
     """
@@ -92,7 +93,7 @@ def dequantize(codes: Tensor, scale: Tensor) -> Tensor:
 
 
 def expand_blocks(scale: Tensor, rows: int, columns: int, block: tuple[int, int]) -> Tensor:
-    """Block scales `[..., ceil(rows/b0), ceil(columns/b1)]` repeated to one value per element, `[..., rows, columns]`."""
+    """Block scales `[..., ceil(rows/b0), ceil(columns/b1)]` repeated for every element, `[..., rows, columns]`."""
     grown = scale.float().repeat_interleave(block[0], -2).repeat_interleave(block[1], -1)
     return grown[..., :rows, :columns]
 
@@ -111,7 +112,9 @@ def fn_to_fnuz(codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         codes `float8_e4m3fnuz` and scale fp32, of the same shapes; the inputs are not modified.
     """
     if codes.dtype != E4M3FN.dtype:
-        raise UsageError(f"codes of dtype `{codes.dtype}` cannot be converted to fnuz", required="`float8_e4m3fn` codes")
+        raise UsageError(
+            f"codes of dtype `{codes.dtype}` cannot be converted to fnuz", required="`float8_e4m3fn` codes"
+        )
     bits = codes.contiguous().view(torch.uint8)
     patched = torch.where(bits == 0x80, 0, bits)
     patched = torch.where((bits & 0x7F) == 0x7F, 0x80, patched).to(torch.uint8)
@@ -141,12 +144,22 @@ def calc_diff(got: Tensor, want: Tensor) -> Tensor:
 
 
 def max_abs(got: Tensor, want: Tensor) -> Tensor:
-    """Largest |got - want| of each token over the RMS of the reference's row, `[T]` fp64; inf where only `want` is 0."""
+    """Largest |got - want| of each token over the RMS of the reference's row, `[T]` fp64; inf where `want` is all 0."""
     x, y = _rows(got), _rows(want)
     if x.shape[-1] == 0:
         return x.new_zeros(x.shape[0])
     largest = (x - y).abs().amax(-1)
     return torch.where(largest == 0, torch.zeros_like(largest), largest / y.pow(2).mean(-1).sqrt())
+
+
+class Bounds(Protocol):
+    """A largest calc_diff and a largest max_abs per token; `glm_rocm.ops.kernel.Tolerance` is one."""
+
+    @property
+    def calc_diff(self) -> float: ...
+
+    @property
+    def max_abs(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -159,7 +172,9 @@ class Comparison:
     max_abs_token: int
 
 
-def compare(got: Tensor, want: Tensor, tolerance: Tolerance, *, label: str = "result", valid: int | None = None) -> Comparison:
+def compare(
+    got: Tensor, want: Tensor, tolerance: Bounds, *, label: str = "result", valid: int | None = None
+) -> Comparison:
     """Hold a kernel's result against the reference, token by token.
 
     Args:
@@ -173,10 +188,13 @@ def compare(got: Tensor, want: Tensor, tolerance: Tolerance, *, label: str = "re
         The worst token by either metric.
 
     Raises:
-        ParityError: shapes differ, a value is NaN or Inf (in the reference as well), or a token is outside the tolerance.
+        ParityError: shapes differ, a value is NaN or Inf (in the reference as well), or a token is outside the
+            tolerance.
     """
     if got.shape != want.shape:
-        raise ParityError(f"{label} has shape {tuple(got.shape)}", required=f"the reference's shape {tuple(want.shape)}")
+        raise ParityError(
+            f"{label} has shape {tuple(got.shape)}", required=f"the reference's shape {tuple(want.shape)}"
+        )
     rows = got.shape[0] if valid is None else valid
     check_finite(want[:rows], label=f"the reference of {label}")
     check_finite(got[:rows], label=label)
@@ -187,7 +205,8 @@ def compare(got: Tensor, want: Tensor, tolerance: Tolerance, *, label: str = "re
     largest, largest_token = _worst(max_abs, got[:rows], want[:rows])
     if diff > tolerance.calc_diff:
         raise ParityError(
-            f"{label}: token {diff_token} of {rows} has calc_diff {diff:.3g}", required=f"at most {tolerance.calc_diff:g}"
+            f"{label}: token {diff_token} of {rows} has calc_diff {diff:.3g}",
+            required=f"at most {tolerance.calc_diff:g}",
         )
     if largest > tolerance.max_abs:
         raise ParityError(
@@ -198,7 +217,7 @@ def compare(got: Tensor, want: Tensor, tolerance: Tolerance, *, label: str = "re
 
 
 def check_finite(x: Tensor, *, label: str = "result", first: int = 0) -> None:
-    """Raise ParityError naming the first token of `x [T, ...]` that holds NaN or Inf; `first` is the number of row 0."""
+    """Raise ParityError naming the first token of `x [T, ...]` with a NaN or Inf; `first` is the number of row 0."""
     bad = (~torch.isfinite(_rows(x))).any(-1)
     if bool(bad.any()):
         token = int(bad.nonzero()[0])

@@ -1,4 +1,4 @@
-"""Who computes: one vendor, one file, found by its name (`rocm`, `cuda`, `cpu`); each declares KERNELS in priority order."""
+"""Who computes: one vendor, one file, found by name (`rocm`, `cuda`, `cpu`); each declares KERNELS by priority."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The torch kernels: they run every op on every device that torch runs on, and are the last candidate everywhere.
 
 Declarations only; torch is imported when a kernel is loaded. The tolerances are a few times what one rounding of the
-result costs (bf16: 2^-9 relative, hence a calc_diff near 1.5e-6), since everything before it is fp32; FP8 is held against
-the reference on the same bits, where only a code that rounds the other way may differ.
+result costs (bf16: 2^-9 relative, hence a calc_diff near 1.5e-6), since everything before it is fp32; FP8 is held
+against the reference on the same bits, where only a code that rounds the other way may differ.
 """
 
 from __future__ import annotations

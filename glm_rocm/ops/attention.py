@@ -35,7 +35,8 @@ class AttentionProblem:
 
     def describe(self) -> str:
         cache = "" if self.kv_dtype == self.dtype else f", cache {self.kv_dtype}"
-        return f"attention {self.heads}/{self.kv_heads} heads of {self.head_dim}, pages of {self.block_size}, {self.dtype}{cache}"
+        heads = f"{self.heads}/{self.kv_heads} heads of {self.head_dim}"
+        return f"attention {heads}, pages of {self.block_size}, {self.dtype}{cache}"
 
 
 class Attention(Protocol):
@@ -57,8 +58,8 @@ class Attention(Protocol):
     ) -> Tensor:
         """Attend each query to its sequence's cached tokens up to its own position.
 
-        Prefill, chunked prefill, decode and MTP verify may stand in one batch: query j of a sequence with n queries sees
-        cache positions <= context_len - n + j. The keys and values of the queries are in the cache already.
+        Prefill, chunked prefill, decode and MTP verify may stand in one batch: query j of a sequence with n queries
+        sees cache positions <= context_len - n + j. The keys and values of the queries are in the cache already.
 
         Args:
             q: `[T, Hq, D]`, strided.
@@ -68,7 +69,7 @@ class Attention(Protocol):
             query_start: `[B + 1]` int32, rising; sequence b owns the rows query_start[b]:query_start[b + 1] of q.
             context_len: `[B]` int32, tokens in the cache, the sequence's own queries included.
             scale: factor of q . k, D ** -0.5 for GLM.
-            out: `[T, Hq, D]` to write to; rows past query_start[-1] are then left as they are. Without it they are zero.
+            out: `[T, Hq, D]` to write to; rows past query_start[-1] are then left as they are. Without it they are 0.
 
         Returns:
             `[T, Hq, D]` of q's dtype (fp32 from the reference), `out` where given. Cache slots that no sequence owns

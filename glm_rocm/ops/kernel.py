@@ -1,7 +1,7 @@
 """A kernel declares what it runs, how exact it is and how that is known; it decides nothing.
 
-`Kernel.check` turns the declaration into a value, `Accepted` or `Refused`, that the plan, the error message, the support
-table and the test skip all print.
+`Kernel.check` turns the declaration into a value, `Accepted` or `Refused`, that the plan, the error message, the
+support table and the test skip all print.
 """
 
 from __future__ import annotations

@@ -54,10 +54,10 @@ class ExpertsProblem:
         return "moe.experts"
 
     def describe(self) -> str:
-        scheme = {"none": "", "channel_token": ", FP8 per channel and token"}.get(self.quant, f", FP8 blocks {self.block}")
-        return (
-            f"experts E={self.experts} top-{self.top_k} H={self.hidden} N={self.intermediate}, {self.dtype}{scheme}"
-        )
+        schemes = {"none": "", "channel_token": ", FP8 per channel and token"}
+        scheme = schemes.get(self.quant, f", FP8 blocks {self.block}")
+        shape = f"E={self.experts} top-{self.top_k} H={self.hidden} N={self.intermediate}"
+        return f"experts {shape}, {self.dtype}{scheme}"
 
 
 class Route(Protocol):
@@ -76,8 +76,9 @@ class Route(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Sigmoid routing with a correction bias that chooses and never weighs (transformers, Glm4MoeTopkRouter).
 
-        s = sigmoid(logits); choose the top_k of s + bias among the topk_group groups whose two best sum highest; weights
-        are the unbiased s of the chosen, divided by (their sum + 1e-20) where `normalize`, times `scale` exactly once.
+        s = sigmoid(logits); choose the top_k of s + bias among the topk_group groups whose two best sum highest;
+        weights are the unbiased s of the chosen, divided by (their sum + 1e-20) where `normalize`, times `scale`
+        exactly once.
 
         Args:
             logits: `[T, E]` fp32.
@@ -115,15 +116,15 @@ class Experts(Protocol):
             w2: `[E, H, N]`.
             ids: `[T, K]` int32 or int64.
             weights: `[T, K]` fp32, applied after w2.
-            w13_scale, w2_scale: fp32. channel_token: `[E, 2N, 1]`, `[E, H, 1]`. block: `[E, ceil(2N/128), ceil(H/128)]`,
-                `[E, ceil(H/128), ceil(N/128)]`.
-            quant: `none`, `channel_token` or `block`. Activations are really quantised, before either product: one scale
-                per token, or one per token and 128 columns for `block`.
+            w13_scale, w2_scale: fp32. channel_token: `[E, 2N, 1]` and `[E, H, 1]`. block:
+                `[E, ceil(2N/128), ceil(H/128)]` and `[E, ceil(H/128), ceil(N/128)]`.
+            quant: `none`, `channel_token` or `block`. Activations are really quantised, before either product: one
+                scale per token, or one per token and 128 columns for `block`.
             expert_map: `[E_global]` int32, the local number of a global id or -1 for an expert on another rank, which
                 then adds nothing. None: ids are local. Negative ids add nothing either way.
             out: `[T, H]` to write to.
 
         Returns:
-            `[T, H]` of x's dtype (fp32 from the reference), `out` where given. A token whose row is NaN spoils no other.
+            `[T, H]` of x's dtype (fp32 from the reference), `out` where given. A row of NaN spoils no other row.
         """
         ...

@@ -1,4 +1,4 @@
-"""FP8 quantisation of activations and weights. `codes * scale` gives the values back; scales are fp32 and never zero."""
+"""FP8 quantisation of activations and weights: `codes * scale` gives the values back; scales are fp32, never zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantProblem:
-    """Quantising activations of `width` columns: scheme `channel_token` (per token) or `block` (token and 128 columns)."""
+    """Quantising activations of `width` columns: `channel_token` (a scale per token) or `block` (and per 128 columns)."""
 
     width: int
     dtype: str
@@ -31,7 +31,7 @@ class QuantizePerToken(Protocol):
     """The call of op `quant`, scheme `channel_token`."""
 
     def __call__(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """x `[T, K]` -> codes `[T, K]` of an FP8 dtype and scale `[T, 1]`; scale = max|row| / 448 (fn) or 224 (fnuz)."""
+        """x `[T, K]` -> codes `[T, K]` of an FP8 dtype and scale `[T, 1]`, max|row| / 448 (fn) or / 224 (fnuz)."""
         ...
 
 
@@ -57,5 +57,5 @@ class QuantizeBlocks(Protocol):
     def __call__(
         self, w: Tensor, block: tuple[int, int] = (128, 128), dtype: torch.dtype | None = None
     ) -> tuple[Tensor, Tensor]:
-        """w `[..., N, K]` -> codes `[..., N, K]` and scale `[..., ceil(N / b0), ceil(K / b1)]`; edge blocks may be short."""
+        """w `[..., N, K]` -> codes of its shape, scale `[..., ceil(N/b0), ceil(K/b1)]`; edge blocks may be short."""
         ...

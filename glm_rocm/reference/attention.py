@@ -1,6 +1,8 @@
-"""Paged causal attention as its definition: one sequence, one query head at a time. Signatures: `glm_rocm.ops.attention`."""
+"""Paged causal attention as its definition, one query head at a time. Signatures: `glm_rocm.ops.attention`."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ def attention(
     heads, kv_heads = q.shape[1], k_cache.shape[2]
     result = torch.zeros(q.shape, dtype=torch.float32, device=q.device) if out is None else out
     starts = query_start.tolist()
-    for sequence, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for sequence, (start, end) in enumerate(pairwise(starts)):
         if start == end:
             continue
         context = int(context_len[sequence])

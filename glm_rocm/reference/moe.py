@@ -22,13 +22,13 @@ def route(
     scores = torch.sigmoid(logits.float())  # [T, E]
     choice = scores + bias.float()  # [T, E]
     if n_group > 1:
-        grouped = choice.unflatten(1, (n_group, -1))  # [T, G, E/G]
+        grouped = choice.view(choice.shape[0], n_group, -1)  # [T, G, E/G]
         group_score = grouped.sort(-1, descending=True).values[..., :2].sum(-1)  # [T, G]
-        kept = group_score.sort(-1, descending=True, stable=True).indices[:, :topk_group]
+        kept = group_score.sort(dim=-1, descending=True, stable=True).indices[:, :topk_group]
         mask = torch.zeros_like(group_score, dtype=torch.bool).scatter_(1, kept, True)
         # -inf and not 0: a bias may make the best score of a kept group negative (vllm 31478).
         choice = grouped.masked_fill(~mask[..., None], float("-inf")).flatten(1)
-    ids = choice.sort(-1, descending=True, stable=True).indices[:, :top_k]
+    ids = choice.sort(dim=-1, descending=True, stable=True).indices[:, :top_k]
     weights = scores.gather(1, ids)
     if normalize:
         weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)

@@ -15,7 +15,7 @@ def quantize_per_token(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def quantize_token_groups(x: Tensor, group: int = 128, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """See `glm_rocm.ops.quant.QuantizeTokenGroups`."""
-    parts = [quantize_rows(part, dtype or E4M3FN.dtype) for part in x.split(group, -1)]
+    parts = [quantize_rows(part, dtype or E4M3FN.dtype) for part in torch.split(x, group, -1)]
     return torch.cat([codes.view(torch.uint8) for codes, _ in parts], -1).view(dtype or E4M3FN.dtype), torch.cat(
         [scale for _, scale in parts], -1
     )

@@ -1,10 +1,10 @@
 """Paged causal attention in torch. Signatures: `glm_rocm.ops.attention`.
 
-A batch of any mix is cut into groups of sequences with equally many queries and similar contexts. Each group gathers its
-pages once, widens them to fp32 and runs one `scaled_dot_product_attention` per block of queries.
+A batch of any mix is cut into groups of sequences with equally many queries and similar contexts. Each group gathers
+its pages once, widens them to fp32 and runs one `scaled_dot_product_attention` per block of queries.
 
-Slots that a group does not own never count: its pages are cut at the longest context, and a shorter member is zeroed past
-its own. A masked score alone would not do, since NaN + -inf and 0 * NaN are NaN.
+Slots that a group does not own never count: its pages are cut at the longest context, and a shorter member is zeroed
+past its own. A masked score alone would not do, since NaN + -inf and 0 * NaN are NaN.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _packed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) 
 
 def _shared(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Many queries: each key head once per batch entry, its r query heads sharing it by a stride of 0."""
-    members, kv_heads, ratio, queries, head_dim = q.shape
+    members, kv_heads, ratio, _, head_dim = q.shape
     flat = (members * kv_heads, ratio, -1, head_dim)
     shared_k = k.reshape(members * kv_heads, 1, -1, head_dim).expand(flat)
     shared_v = v.reshape(members * kv_heads, 1, -1, head_dim).expand(flat)

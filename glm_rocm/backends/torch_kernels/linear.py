@@ -1,7 +1,7 @@
 """Linear layers in torch: always an fp32 product. Signature: `glm_rocm.ops.linear`.
 
-On a CPU without bf16 units an fp32 product of weights widened on the fly is as quick as a bf16 one for one token and ten
-times quicker from 16 tokens on, and exact to fp32. The widened copy lives for one call: no weight is kept twice.
+On a CPU without bf16 units an fp32 product of weights widened on the fly is as quick as a bf16 one for one token and
+six times quicker from 16 tokens on, and exact to fp32. The widened copy lives for one call: no weight is kept twice.
 """
 
 from __future__ import annotations
