@@ -327,7 +327,8 @@ class Watch:
             case happened.Ready(seconds):
                 self.ready(seconds)
             case happened.Stopping(signal, seconds):
-                self.say(f"{signal}: no new requests, those in flight get {seconds:.0f} s; once more to end at once")
+                flight = f"no new requests, those in flight get {seconds:.0f} s; once more to end at once"
+                self.say(f"{signal}: {flight if seconds else 'still starting, ended at once'}")
                 self.now("draining")
             case happened.Stopped(seconds):
                 self.say(f"stopped after {seconds:.1f} s")

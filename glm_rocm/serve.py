@@ -192,8 +192,10 @@ class Supervisor:
 
     def _drain(self, process: subprocess.Popen[str]) -> None:
         began = time.monotonic()
-        self.report(Stopping(signal.Signals(self.signals[0]).name, self.launch.limits.drain))
-        process.terminate()
+        ready = isinstance(self.answer, Answer)
+        self.report(Stopping(signal.Signals(self.signals[0]).name, self.launch.limits.drain if ready else 0.0))
+        # An engine that is still starting has nothing to drain, and vLLM 0.32 loses a SIGTERM that comes then.
+        process.send_signal(signal.SIGTERM if ready else signal.SIGQUIT)
         passed_on = 1
         while process.poll() is None:
             if len(self.signals) > passed_on:

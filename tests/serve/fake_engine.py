@@ -75,6 +75,7 @@ options = arguments()
 if options.worker_pids:
     workers = [subprocess.Popen([sys.executable, "-c", STUBBORN], start_new_session=own) for own in (False, True)]
     options.worker_pids.write_text(" ".join(str(worker.pid) for worker in workers))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a real engine may lose it while it starts
 for line in options.say:
     print(line, flush=True)
 time.sleep(options.start_delay)

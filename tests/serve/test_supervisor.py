@@ -217,13 +217,14 @@ def test_engine_and_group_are_gone_when_the_guard_is_killed(
     assert still_running([leader, in_session]) == []
 
 
-def test_stopped_while_still_starting_leaves_nothing(supervise: Start, still_running: Left) -> None:
-    run = supervise("--start-delay", "60")
-    run.wait_for("Started")
-    time.sleep(0.3)
+def test_stop_while_still_starting_waits_for_nothing_and_leaves_nothing(supervise: Start, still_running: Left) -> None:
+    run = supervise("--say", "loading weights", "--start-delay", "60", drain=60)
+    run.wait_for("Phase")
     pid = run.engine_pid()
     run.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
     assert run.finish()[0] == 0
+    assert time.monotonic() - began < 6
     assert still_running([pid]) == []
 
 

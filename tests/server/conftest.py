@@ -20,7 +20,7 @@ import pytest
 from openai import OpenAI
 
 KEY = "test-key"
-READY_WITHIN_S = 300
+READY_WITHIN_S = 540
 
 
 class Server:
