@@ -138,6 +138,43 @@ BLOCK_LINEAR_APPLY = Hook(
     "run a block FP8 linear",
     ("self", "layer", "x", "bias"),
 )
+_PARSER = "vllm.parser.engine"
+TOOL_PARSERS = Hook(
+    "vllm.tool_parsers:ToolParserManager.register_lazy_module",
+    "be `--tool-call-parser glm45`",
+    ("name", "module_path", "class_name"),
+)
+REASONING_PARSERS = Hook(
+    "vllm.reasoning:ReasoningParserManager.register_lazy_module",
+    "be `--reasoning-parser glm45`",
+    ("name", "module_path", "class_name"),
+)
+GRAMMARS = Hook(
+    "vllm.tool_parsers.structural_tag_registry:register_vllm_structural_tag",
+    "name the grammar of a forced call",
+    ("model",),
+)
+GLM_MACHINE = Hook("vllm.parser.glm47_moe:glm47_moe_config", "read GLM's marks", ("thinking",))
+GLM_PARSER = Hook(
+    "vllm.parser.glm47_moe:Glm47MoeParser",
+    "take an answer apart",
+    ("tokenizer", "tools"),
+    ("_reset", "_build_extracted_result", "_strip_content_whitespace", "finish_streaming"),
+)
+PARSER_DELTA = Hook(
+    f"{_PARSER}.parser_engine:ParserEngine._events_to_delta", "mend text", ("self", "events", "finished")
+)
+PARSER_ARGUMENTS = Hook(
+    f"{_PARSER}.parser_engine:ParserEngine._handle_arg_chunk", "mend a first key", ("self", "event", "deltas")
+)
+TOOL_ADAPTER = Hook(
+    f"{_PARSER}.adapters:ParserEngineToolAdapter", "offer it as a tool parser", members=("adjust_request",)
+)
+REASONING_ADAPTER = Hook(
+    f"{_PARSER}.adapters:ParserEngineReasoningAdapter",
+    "offer it as a reasoning parser",
+    members=("extract_content_ids",),
+)
 
 HOOKS: tuple[Hook, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Hook))
 """Every hook of this file, in its order."""

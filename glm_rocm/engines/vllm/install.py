@@ -13,6 +13,8 @@ from glm_rocm.errors import EngineError
 from glm_rocm.plan import Plan
 
 ATTENTION_BACKEND = "glm_rocm.engines.vllm.attention.GlmAttentionBackend"
+PARSERS = "glm_rocm.engines.vllm.parsing"
+PARSER_NAME = "glm45"
 
 _MARK = "__glm_rocm__"
 """Set on each function that we wrap, so that a second `install` in the same process wraps nothing twice."""
@@ -30,6 +32,7 @@ def install(plan: Plan) -> None:
     _install_attention()
     _install_experts()
     _install_linears()
+    _install_parsers()
 
 
 def check_version() -> None:
@@ -136,6 +139,19 @@ def _install_linears() -> None:
         for candidates in hook.resolve().values():
             if kernel_class not in candidates:
                 candidates.insert(0, kernel_class)
+
+
+def _install_parsers() -> None:
+    """Take the name `glm45` for our parsers of tool calls and of thinking; `glm47` stays vLLM's."""
+    for manager, registered, own in (
+        (hooks.TOOL_PARSERS, "tool_parsers", "Glm45ToolParser"),
+        (hooks.REASONING_PARSERS, "reasoning_parsers", "Glm45ReasoningParser"),
+    ):
+        register = manager.resolve()
+        register(PARSER_NAME, PARSERS, own)
+        loaded = getattr(register.__self__, registered)
+        if getattr(loaded.get(PARSER_NAME), "__name__", own) != own:
+            del loaded[PARSER_NAME]  # vLLM's, imported before us
 
 
 def _wrap(hook: hooks.Hook, decorate: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
