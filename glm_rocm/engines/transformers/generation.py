@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -130,7 +131,12 @@ class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers is untyped
 
 
 def load(plan: Plan, *, progress: bool = False) -> Loaded:
-    """Install the plan's kernels and load its model on one device.
+    """Install the plan's kernels and load its model and tokenizer on one device. Arguments and errors: `load_model`."""
+    return Loaded(plan, load_model(plan, progress=progress), AutoTokenizer.from_pretrained(_folder(plan)))
+
+
+def load_model(plan: Plan, *, progress: bool = False) -> Any:
+    """Install the plan's kernels and load its model, a `Glm4MoeForCausalLM` that runs them.
 
     Args:
         progress: let transformers draw its bars on stderr.
@@ -150,10 +156,7 @@ def load(plan: Plan, *, progress: bool = False) -> Loaded:
             "scheme": quantization.scheme,
             "ignore": list(quantization.ignore),
         }
-    shown = transformers_logging.is_progress_bar_enabled()
-    if not progress:
-        transformers_logging.disable_progress_bar()
-    try:
+    with _progress_bars(progress):
         model = _without_mtp(plan.model.layers).from_pretrained(
             folder,
             config=config,
@@ -161,11 +164,19 @@ def load(plan: Plan, *, progress: bool = False) -> Loaded:
             attn_implementation=NAME,
             experts_implementation=NAME,
         )
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
     # Without gradients: our kernels have no backward pass.
-    return Loaded(plan, model.to(device).eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder))
+    return model.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def _progress_bars(wanted: bool) -> Iterator[None]:
+    """transformers' bars on stderr, or none; afterwards as it was."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    (transformers_logging.enable_progress_bar if wanted else transformers_logging.disable_progress_bar)()
+    try:
+        yield
+    finally:
+        (transformers_logging.enable_progress_bar if shown else transformers_logging.disable_progress_bar)()
 
 
 def _without_mtp(layers: int) -> Any:
