@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantProblem:
-    """Quantising activations of `width` columns: `channel_token` (a scale per token) or `block` (and per 128 columns)."""
+    """Quantising activations of `width` columns: `channel_token` (a scale per token), `block` (and per 128 columns)."""
 
     width: int
     dtype: str

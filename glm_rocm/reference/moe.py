@@ -22,7 +22,7 @@ def route(
     scores = torch.sigmoid(logits.float())  # [T, E]
     choice = scores + bias.float()  # [T, E]
     if n_group > 1:
-        grouped = choice.view(choice.shape[0], n_group, -1)  # [T, G, E/G]
+        grouped = choice.view(-1, n_group, choice.shape[1] // n_group)  # [T, G, E/G]
         group_score = grouped.sort(-1, descending=True).values[..., :2].sum(-1)  # [T, G]
         kept = group_score.sort(dim=-1, descending=True, stable=True).indices[:, :topk_group]
         mask = torch.zeros_like(group_score, dtype=torch.bool).scatter_(1, kept, True)

@@ -36,7 +36,7 @@ def route(
     scores = logits.float().sigmoid()  # [T, E]
     choice = scores + bias  # [T, E]
     if n_group > 1:
-        choice = _keep_groups(choice.view(choice.shape[0], n_group, -1), topk_group)
+        choice = _keep_groups(choice.view(-1, n_group, choice.shape[1] // n_group), topk_group)
     ids = choice.sort(dim=-1, descending=True, stable=True).indices[:, :top_k]
     weights = scores.gather(1, ids)
     if normalize:
