@@ -69,7 +69,7 @@ class Loaded:
                 required=f"at most {self.plan.context} together, the plan's context",
                 hint=f"`--max-new-tokens {max(self.plan.context - length, 1)}`, or a shorter prompt",
             )
-        ends = self._end_tokens()
+        ends = self.end_tokens
         config = GenerationConfig(
             max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=ends[0]
         )
@@ -111,7 +111,9 @@ class Loaded:
         ids: torch.Tensor = encoded["input_ids"].to(self.model.device)
         return ids
 
-    def _end_tokens(self) -> list[int]:
+    @property
+    def end_tokens(self) -> list[int]:
+        """The tokens that end a turn; for GLM `<|endoftext|>`, `<|user|>` and `<|observation|>`."""
         ends = self.model.generation_config.eos_token_id
         if ends is None:
             ends = self.model.config.eos_token_id
