@@ -97,18 +97,25 @@ def _read_headers(folder: Path) -> tuple[dict[str, Tensor], int, int]:
         size += length
     for tensor, shard in weight_map.items():
         if tensor not in tensors:
-            raise _damaged(folder / shard, f"`{INDEX}` places `{tensor}` there, and it is not")
+            raise _damaged(folder / str(shard), f"`{INDEX}` places `{tensor}` there, and it is not")
     return tensors, len(names), size
 
 
 def _read_header(shard: Path) -> tuple[dict[str, Tensor], int]:
     """The tensors of one shard and the file's length, which must be exactly what the header adds up to."""
-    length = shard.stat().st_size
-    with shard.open("rb") as file:
-        header_length = int.from_bytes(file.read(8), "little")
-        if length < 8 or header_length > min(LARGEST_HEADER, length - 8):
-            raise _damaged(shard, f"{length} bytes do not hold its header")
-        raw = file.read(header_length)
+    try:
+        length = shard.stat().st_size
+        with shard.open("rb") as file:
+            header_length = int.from_bytes(file.read(8), "little")
+            if length < 8 or header_length > min(LARGEST_HEADER, length - 8):
+                raise _damaged(shard, f"{length} bytes do not hold its header")
+            raw = file.read(header_length)
+    except OSError as error:
+        raise CheckpointError(
+            f"`{shard}` cannot be read: {error.strerror}",
+            required="a file that this user may read",
+            hint=f"ls -l {shard}",
+        ) from error
     try:
         header: dict[str, Any] = json.loads(raw)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}

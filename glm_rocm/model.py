@@ -125,7 +125,7 @@ def _same_name(model: str, hub_id: str) -> bool:
 
 def _from_folder(folder: Path) -> ModelSpec:
     template = folder / "chat_template.jinja"
-    text = template.read_text(encoding="utf-8") if template.is_file() else None
+    text = template.read_text(encoding="utf-8", errors="replace") if template.is_file() else None
     path = str(folder.resolve())
     name = folder.resolve().name
     return spec_from_config(

@@ -102,6 +102,17 @@ def test_web_page_saved_as_a_shard_is_named(model) -> None:
         check(model)
 
 
+def test_shard_that_may_not_be_read_is_named(model, monkeypatch) -> None:
+    # The superuser may read everything, so the kernel's answer is stated rather than provoked.
+    def refuse(path, *arguments):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("glm_rocm.checkpoint.read_json", lambda path: {"weight_map": {"a": "model-1.safetensors"}})
+    with pytest.raises(CheckpointError, match=r"model-1\.safetensors` cannot be read: Permission denied"):
+        check_checkpoint(model, KNOWN["zai-org/GLM-4.6"])
+
+
 def test_index_that_places_a_tensor_where_it_is_not(model) -> None:
     index = model / "model.safetensors.index.json"
     content = json.loads(index.read_text())

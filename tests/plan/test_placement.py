@@ -41,6 +41,12 @@ def test_context_that_the_memory_allows_where_it_is_less() -> None:
     assert any("2 of 6 devices stay idle" in note for note in placed.notes)
 
 
+def test_context_that_is_not_asked_fits_as_often_as_the_requests_that_are() -> None:
+    placed = put(AIR, "h100:4", max_seqs=8)
+    assert 8192 < placed.context < 131072
+    assert placed.fit.full_requests == placed.fit.requests == 8
+
+
 def test_readmes_case_of_host_memory_on_eight_h100() -> None:
     placed = put(BIG, "h100:8")
     assert placed.fit.offload == 16 * GIB  # GLM's README: `--cpu-offload-gb 16`
@@ -61,6 +67,9 @@ def test_no_more_than_a_quarter_of_the_weights_goes_to_host_memory() -> None:
         put(BIG, "h100:4")
     fit = estimate(BIG, parse_target("h100"), 4, Workload(8192, 1, 8, "bfloat16", "bfloat16", 0))
     assert offload_needed(fit) is None
+    # 26 GiB of 88 GB are missing for two requests of 128K on eight: more than a quarter, less than half.
+    with pytest.raises(PlanError, match="2 requests"):
+        put(BIG, "h100:8", context=131072, max_seqs=2)
 
 
 def test_model_that_fits_only_with_a_larger_degree_than_asked() -> None:

@@ -61,6 +61,13 @@ def test_memory_is_what_the_driver_reports_not_what_the_table_says(tmp_path, add
     assert detect(tmp_path).memory_bytes == 190000 << 20
 
 
+def test_host_memory_that_a_node_reaches_is_not_its_own(tmp_path, add_node) -> None:
+    bank = add_node(1) / "mem_banks/1"
+    bank.mkdir()
+    (bank / "properties").write_text("heap_type 0\nsize_in_bytes 1099511627776\n")
+    assert detect(tmp_path).memory_bytes == 206141652992
+
+
 def test_partitioned_card_is_its_own_kind_with_its_own_size(tmp_path, add_node) -> None:
     for number in range(1, 9):  # CPX: one device per die
         add_node(number, simd_count=152, num_xcc=1, vram=24574)
