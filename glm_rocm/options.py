@@ -184,6 +184,10 @@ State = Annotated[
         rich_help_panel=_SERVER,
     ),
 ]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", metavar="FILE", help="Serve this plan, of `glm-rocm plan --json`.", rich_help_panel=_MODEL),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.", rich_help_panel=_SERVER)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the engine's own log.", rich_help_panel=_SERVER)]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout.")]

@@ -185,7 +185,7 @@ class Supervisor:
         if isinstance(self.answer, Refusal):
             raise EngineError(
                 f"`{self.launch.engine}` is up and refuses a completion request: {self.answer.reason}",
-                hint=f"read `{self.launch.log}`",
+                hint=f"read `{self.launch.log}`; a key is given by `GLM_ROCM_API_KEY`, a name by `--served-model-name`",
             )
         if self.answer is not None:
             self.report(Ready(self._age()))
@@ -300,7 +300,9 @@ class Supervisor:
         def count(signum: int, frame: object) -> None:
             self.signals.append(signum)
 
-        before = {number: signal.signal(number, count) for number in _STOP_SIGNALS}
+        # One that is ignored stays ignored: `nohup` and shells' background jobs mean it.
+        heeded = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, count) for number in heeded}
         try:
             yield
         finally:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from glm_rocm.target import detect_target
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Copy = Callable[[], Path]
 
@@ -169,10 +171,32 @@ def test_plan_file_that_cannot_be_read(refuses: Run, tmp_path: Path, content: by
     refuses("serve", "--plan", str(file))
 
 
+def test_plan_file_whose_model_is_gone(refuses: Run, cli: Run, damaged: Copy, tmp_path: Path) -> None:
+    folder = damaged()
+    file = tmp_path / "plan.json"
+    file.write_text(cli("plan", str(folder), "--target", "cpu", "--json").stdout)
+    (folder / "model.safetensors").unlink()
+    refuses("serve", "--plan", str(file))
+
+
 def test_plan_file_and_a_flag_that_contradicts_it(refuses: Run, cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text(cli("plan", "pocket", "--target", "cpu", "--json").stdout)
     assert "`--tp`" in refuses("serve", "--plan", str(file), "--tp", "2").stderr
+
+
+def test_engine_that_does_not_serve(refuses: Run) -> None:
+    assert "glm-rocm generate" in refuses("serve", "--engine", "transformers").stderr
+
+
+def test_accelerator_that_this_machine_does_not_have(refuses: Run) -> None:
+    other = "b200:8" if detect_target().vendor != "cuda" else "mi300x:8"
+    assert "this machine has" in refuses("serve", "GLM-4.6", "--target", other).stderr
+
+
+@pytest.mark.parametrize("flag", ["--port=9000", "--api-key", "--served-model-name"])
+def test_flag_behind_the_dashes_that_the_supervisor_must_know(refuses: Run, flag: str) -> None:
+    assert "before it" in refuses("serve", "pocket", "--", "--seed", "1", flag, "x").stderr
 
 
 def test_state_folder_that_cannot_be(refuses: Run, tmp_path: Path) -> None:

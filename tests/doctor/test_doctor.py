@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,15 @@ def test_vendors_and_source_builds_of_torch_are_not_judged(
 ) -> None:
     monkeypatch.setattr(doctor, "_version", {"torch": build}.get)
     assert "torch build" not in look(machine(1, ALL_NODES[:2]))
+
+
+def test_engine_of_another_version_is_told_and_the_one_that_serves_nobody_fails_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1.0")
+    found = look(machine())
+    assert (found["vllm"].state, found["vllm"].cure) == ("missing", "pip install 'vllm==0.32.*'")
+    assert found["transformers"].state == "advice"
 
 
 def test_hub_cache_follows_its_variables(machine: Machine, tmp_path: Path) -> None:

@@ -48,6 +48,20 @@ def test_sigint_is_a_stop_as_well(supervise: Start) -> None:
     assert run.finish() == (0, "")
 
 
+def test_a_signal_that_was_ignored_stays_ignored_as_under_nohup(supervise: Start) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = supervise()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    run.wait_for("Ready")
+    run.process.send_signal(signal.SIGHUP)
+    assert ask(run.port, "hello") == "HELLO"
+    run.process.send_signal(signal.SIGTERM)
+    run.finish()
+    assert [event["signal"] for event in run.seen if event["event"] == "Stopping"] == ["SIGTERM"]
+
+
 def test_phases_come_from_the_log_each_once_and_in_order(supervise: Start) -> None:
     run = supervise("--say", "loading weights 1/2", "--say", "loading weights 2/2", "--say", "warming up")
     run.wait_for("Ready")

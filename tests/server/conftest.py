@@ -119,7 +119,10 @@ class Tools:
         """One call as the model made it; what it cannot do it says in words, as tools do."""
         given = json.loads(arguments)
         self.calls.append((name, given))
-        return str(getattr(self, name.replace(".", "_"))(**given))
+        try:
+            return str(getattr(self, name.replace(".", "_"))(**given))
+        except (ValueError, SyntaxError, LookupError, TypeError) as error:
+            return f"error: {error}"
 
     def python(self, code: str) -> str:
         inside = re.fullmatch(r"\s*print\((.*)\)\s*", code)

@@ -1,7 +1,8 @@
-"""FP8, then SIGTERM in the middle of an answer, then a restart on the same port with MTP: two servers in all."""
+"""FP8, then SIGTERM in the middle of an answer, then a restart on the same port with MTP, then its death: two servers."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -40,7 +41,15 @@ def fp8(start_server: Any, server_folder: Path, fp8_checkpoint: Path) -> Iterato
 def mtp(start_server: Any, server_folder: Path) -> Iterator[Any]:
     server = start_server(server_folder, "pocket", PORT, "--mtp", "1")
     yield server
-    assert server.stop() == 0
+    server.stop()
+
+
+def left_after_a_while(pids: list[int]) -> list[int]:
+    """Which of the processes are still there after some seconds."""
+    deadline = time.monotonic() + 10
+    while (left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
 
 
 def answers(client: OpenAI, model: str) -> int:
@@ -103,10 +112,7 @@ def test_sigterm_in_the_middle_of_an_answer_lets_it_end_and_leaves_nothing(fp8: 
     assert reason == "length"
     assert pieces > 100
     assert fp8.stop() == 0
-    deadline = time.monotonic() + 10
-    while (left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
+    assert left_after_a_while(pids) == []
 
 
 def test_restart_on_the_same_port_with_mtp_answers_the_same(mtp: Any) -> None:
@@ -128,3 +134,24 @@ def test_drafts_of_the_mtp_layer_are_accepted(mtp: Any) -> None:
     drafted, accepted = counted("num_draft_tokens"), counted("num_accepted_tokens")
     assert drafted > 500
     assert accepted / drafted >= 0.8
+
+
+def test_core_of_the_engine_killed_is_an_error_and_leaves_nothing(mtp: Any) -> None:
+    pids = mtp.pids()
+    cores = [pid for pid in pids if "EngineCore" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(cores[0], signal.SIGKILL)
+    mtp.process.communicate(timeout=60)
+    told = mtp.stderr.read_text()
+    assert mtp.process.returncode == 2
+    assert len([line for line in told.splitlines() if line.startswith("error: `vllm` ended")]) == 1
+    assert "hint: " in told
+    assert "Traceback" not in told
+    assert left_after_a_while(pids) == []
+
+
+def test_argument_that_the_engine_refuses_is_told_in_its_own_words() -> None:
+    command = [sys.executable, "-m", "glm_rocm.cli", "serve", "pocket", "--port", str(PORT + 1), "--", "--warp-speed"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "unrecognized arguments: --warp-speed" in done.stderr
+    assert "Traceback" not in done.stderr

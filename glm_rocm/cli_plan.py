@@ -1,0 +1,168 @@
+"""`glm-rocm plan`: flags to a Plan, and the Plan to the screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glm_rocm import options
+from glm_rocm.console import command_to_paste, heading, show, show_plain
+from glm_rocm.errors import UsageError
+
+if TYPE_CHECKING:
+    from glm_rocm.engines.base import Engine, ServeOptions
+    from glm_rocm.plan import Plan
+
+ANCIENT = "VLLM_ATTENTION_BACKEND"
+"""Read by no vLLM since the choice became `--attention-backend`; GLM's README of 2025 still names it."""
+PLAN_FILE = "plan.json"
+"""How a plan that was not written anywhere is called in the command line that is shown."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The flags that make a plan."""
+
+    model: str
+    target: str | None
+    engine: str
+    tp: int | None
+    mtp: int
+    fp8: str
+    kv_dtype: str
+    context: int | None
+    max_seqs: int | None
+    kernels: Mapping[str, str]
+    memory_share: float | None
+
+
+def plan(
+    model: options.Model = "pocket",
+    target: options.Target = None,
+    engine: options.EngineName = "auto",
+    tp: options.Tp = None,
+    mtp: options.Mtp = 0,
+    fp8: options.Fp8 = "auto",
+    kv_dtype: options.KvDtype = "auto",
+    context: options.Context = None,
+    max_seqs: options.MaxSeqs = None,
+    kernel: options.Kernels = None,
+    memory_share: options.MemoryShare = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """What would run where, whether it fits, which kernels and why. Works on any machine."""
+    wanted = Wanted(
+        model, target, engine, tp, mtp, fp8, kv_dtype, context, max_seqs, options.kernels_by_op(kernel), memory_share
+    )
+    made, its_engine = make(wanted, planning=True)
+    if as_json:
+        show_plain(made.to_json())
+    else:
+        show_plan(made, its_engine, None, stream="stdout")
+
+
+def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
+    """The plan that the flags ask for, and its engine. For planning alone the engine need not be installed."""
+    from glm_rocm.engines import auto_engine, engine_names, get_engine
+    from glm_rocm.plan import make_plan
+    from glm_rocm.target import detect_target, parse_target
+
+    target = parse_target(wanted.target) if wanted.target else detect_target()
+    if wanted.engine != "auto":
+        engine = get_engine(wanted.engine)
+    elif planning:
+        engine = get_engine(engine_names()[0])
+    else:
+        engine = auto_engine()
+    share = {} if wanted.memory_share is None else {"memory_fraction": wanted.memory_share}
+    made = make_plan(
+        wanted.model,
+        target,
+        engine=engine.name,
+        tp=wanted.tp,
+        mtp=wanted.mtp,
+        fp8=wanted.fp8,
+        context=wanted.context,
+        max_seqs=wanted.max_seqs,
+        kv_cache=wanted.kv_dtype,
+        kernels=wanted.kernels,
+        ops=engine.ops,
+        **share,
+    )
+    check_model(made)
+    return with_environment_notes(made, os.environ), engine
+
+
+def check_model(made: Plan) -> None:
+    """The plan's checkpoint, where it lies in a folder, is there and whole.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    from glm_rocm.checkpoint import check_checkpoint
+
+    if made.model.path is not None:
+        check_checkpoint(made.model.path, made.model, mtp=made.mtp > 0)
+
+
+def with_environment_notes(made: Plan, environ: Mapping[str, str]) -> Plan:
+    """The plan with a line for each variable that a person set in the belief that an engine reads it."""
+    notes = []
+    if backend := environ.get(ANCIENT):
+        chosen = made.chosen("attention")
+        notes.append(
+            f"{ANCIENT}={backend} is read by no engine any more: translated to our own choice, attention runs "
+            f"`{chosen}`; choose another with `--kernel attention=NAME`"
+        )
+    if archs := environ.get("TORCH_CUDA_ARCH_LIST"):
+        notes.append(f"TORCH_CUDA_ARCH_LIST={archs} is passed on to the engine")
+    return replace(made, notes=(*notes, *made.notes))
+
+
+def read_plan(path: Path) -> tuple[Plan, Engine]:
+    """A plan from a file.
+
+    Raises:
+        UsageError: the file cannot be read.
+        PlanError: it holds no plan of this version.
+    """
+    from glm_rocm.engines import get_engine
+    from glm_rocm.plan import Plan
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the plan `{path}`: {getattr(error, 'strerror', None) or 'it is not text'}",
+            required="the JSON of `glm-rocm plan MODEL --json`",
+            hint=f"glm-rocm plan MODEL --json > {path.name}",
+        ) from None
+    made = Plan.from_json(text)
+    check_model(made)
+    return made, get_engine(made.engine)
+
+
+def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream: str) -> None:
+    """The plan and the engine's command line."""
+    from glm_rocm.engines.base import ServeOptions
+    from glm_rocm.planview import plan_view
+
+    version = engine.found_version()
+    words = f"{engine.name} {version}" if version else f"{engine.name} {engine.supported}, not installed here"
+    show(plan_view(made, words), stream=stream)
+    asked = asked or ServeOptions()
+    if not asked.plan_file:
+        asked = replace(asked, plan_file=PLAN_FILE)
+    command = engine.command(made, asked)
+    here = shutil.which("python")
+    if command[:1] == [sys.executable] and (made.target.stated or (here and os.path.samefile(here, sys.executable))):
+        command[0] = "python"
+    if command:
+        where = "" if asked.plan_file != PLAN_FILE else f"; {PLAN_FILE} is what --json prints"
+        show(heading(f"command of the engine{where}"), stream=stream)
+        show_plain("  " + command_to_paste(command, engine.environment(made, asked)), stream=stream)
