@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glm_rocm.errors import UsageError
+from glm_rocm.model.checkpoint import INDEX
 from glm_rocm.quantize.layout import BLOCK, SCHEMES, Scheme, quantization_config
-from glm_rocm.quantize.source import CONFIG, INDEX, Source, read_source
+from glm_rocm.quantize.source import CONFIG, Source, read_source
 from glm_rocm.quantize.workspace import Workspace, open_workspace, require_space
 
 if TYPE_CHECKING:

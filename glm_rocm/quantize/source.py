@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from glm_rocm.config import read_json
 from glm_rocm.errors import CheckpointError
 from glm_rocm.model import load_spec
+from glm_rocm.model.checkpoint import INDEX, SINGLE, check_checkpoint, local_folder
+from glm_rocm.model.config import read_json
 from glm_rocm.quantize.layout import Scheme, TensorInfo, is_known, is_quantized, scale_shape
 
-INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
 
 _BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -76,8 +76,8 @@ def read_source(model: str) -> Source:
         model: a folder, a hub id whose files are in the hub's local cache, or `pocket`.
 
     Raises:
-        CheckpointError: the checkpoint or a shard is missing; not `glm4_moe`; already quantised; a shard is cut short;
-            a tensor that no GLM holds, or one that cannot be quantised.
+        CheckpointError: the checkpoint is missing, damaged, at odds with its config, not `glm4_moe`, or quantised
+            already; a tensor that no GLM holds, or one that cannot be quantised.
     """
     spec = load_spec(model)
     if spec.quantization.scheme != "none":
@@ -86,7 +86,8 @@ def read_source(model: str) -> Source:
             required="a bf16, fp16 or fp32 checkpoint",
             hint=f"serve it as it is: `glm-rocm serve {model}`",
         )
-    path = Path(spec.path) if spec.path is not None else _cached(spec.name)
+    path = local_folder(spec)
+    check_checkpoint(path, spec)
     shards = tuple(Shard(file, _read_header(file)) for file in _shard_files(path))
     for shard in shards:
         for tensor in shard.tensors:
@@ -94,62 +95,26 @@ def read_source(model: str) -> Source:
     return Source(path, read_json(path / CONFIG), shards)
 
 
-def _cached(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        folder = name.rpartition("/")[2]
-        raise CheckpointError(
-            f"the weights of `{name}` are not on this machine",
-            required="a downloaded checkpoint",
-            hint=f"hf download {name} --local-dir {folder} && glm-rocm quantize {folder} {folder}-FP8",
-        ) from error
-
-
 def _shard_files(path: Path) -> list[Path]:
-    index = path / INDEX
-    if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
-        if any(Path(str(name)).name != name for name in names):
-            raise CheckpointError(
-                f"`{index}` names shards outside its folder",
-                required="plain file names",
-                hint=f"download `{INDEX}` again",
-            )
-        missing = [name for name in names if not (path / name).is_file()]
-        if missing:
-            raise CheckpointError(
-                f"shard `{missing[0]}` is missing from `{path}` ({len(missing)} of {len(names)} are)",
-                required=f"every shard that `{INDEX}` names",
-                hint="download the checkpoint again; finished shards are kept: `hf download ... --local-dir ...`",
-            )
-        return [path / name for name in names]
-    single = path / "model.safetensors"
-    if not single.is_file():
+    """The shards of a checkpoint that was checked: all of them are there."""
+    if not (path / INDEX).is_file():
+        return [path / SINGLE]
+    names = sorted(set(read_json(path / INDEX)["weight_map"].values()))
+    if any(Path(name).name != name for name in names):
         raise CheckpointError(
-            f"no weights in `{path}`",
-            required=f"`model.safetensors`, or shards with `{INDEX}`",
-            hint="hf download zai-org/GLM-4.5-Air --local-dir GLM-4.5-Air",
+            f"`{path / INDEX}` names shards outside its folder",
+            required="plain file names",
+            hint=f"download `{INDEX}` again",
         )
-    return [single]
+    return [path / name for name in names]
 
 
 def _read_header(file: Path) -> tuple[TensorInfo, ...]:
-    try:
-        with safe_open(file, "numpy") as shard:
-            slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118 (not a dict)
-            return tuple(
-                TensorInfo(name, part.get_dtype(), tuple(part.get_shape())) for name, part in sorted(slices.items())
-            )
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"shard `{file.name}` is truncated or damaged ({error})",
-            required="a file as long as its header says",
-            hint=f"delete `{file}` and download it again",
-        ) from error
+    with safe_open(file, "numpy") as shard:
+        slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118 (not a dict)
+        return tuple(
+            TensorInfo(name, part.get_dtype(), tuple(part.get_shape())) for name, part in sorted(slices.items())
+        )
 
 
 def _check_tensor(tensor: TensorInfo, file: Path) -> None:

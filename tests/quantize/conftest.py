@@ -90,15 +90,19 @@ class Sizes:
             shapes |= {"embed_tokens.weight": (self.vocab, hidden), "shared_head.head.weight": (self.vocab, hidden)}
         return {f"model.layers.{index}.{name}": shape for name, shape in shapes.items()}
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Seeded bf16 tensors of the whole model; the router's bias is F32 as in every GLM."""
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor's shape."""
         shapes = {"model.embed_tokens.weight": (self.vocab, self.hidden), "model.norm.weight": (self.hidden,)}
         shapes |= {"lm_head.weight": (self.vocab, self.hidden)}
         for index in range(3):
             shapes |= self.layer(index)
+        return shapes
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Seeded bf16 tensors of the whole model; the router's bias is F32 as in every GLM."""
         generator = torch.Generator().manual_seed(7)
         tensors = {}
-        for name, shape in shapes.items():
+        for name, shape in self.shapes().items():
             tensor = torch.randn(shape, generator=generator) * (0.2 if len(shape) == 2 else 0.05)
             if name.endswith("norm.weight"):
                 tensor += 1.0
@@ -125,6 +129,12 @@ def write_checkpoint(folder: Path, sizes: Sizes, tensors: dict[str, torch.Tensor
     index = {"metadata": {"total_size": 0}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture
+def sizes() -> type[Sizes]:
+    """For tests that need other sizes."""
+    return Sizes
 
 
 @pytest.fixture

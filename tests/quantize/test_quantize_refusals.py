@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,6 +127,7 @@ def test_an_index_that_points_out_of_its_folder(source: Callable[..., Path], tmp
     folder = source(shards=2)
     index = folder / "model.safetensors.index.json"
     index.write_text(index.read_text().replace("model-00001", "../model-00001"))
+    (folder / "model-00001-of-00002.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
     assert "outside its folder" in refusal(CheckpointError, folder, tmp_path / "fp8").found
 
 
@@ -151,17 +154,24 @@ def test_fused_experts_are_refused_instead_of_copied_unquantised(
     assert "model.layers.1.mlp.experts.gate_up_proj" in error.found
 
 
-def test_a_disk_that_is_too_small(source: Callable[..., Path], tmp_path: Path) -> None:
-    """The header of a sparse file claims terabytes, the free space asked of is the real one."""
-    folder = source()
-    name, rows, columns = "model.layers.1.mlp.experts.1.up_proj.weight", 1 << 21, 1 << 20
-    header = json.dumps({name: {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [0, 2 * rows * columns]}})
+def test_a_disk_that_is_too_small(sizes: Any, tmp_path: Path) -> None:
+    """A sparse file claims a vocabulary of terabytes; the free space that it is held against is the real one."""
+    large = sizes(vocab=1 << 31)
+    header, end = {}, 0
+    for name, shape in large.shapes().items():
+        plain = name.endswith("correction_bias")
+        start, end = end, end + math.prod(shape) * (4 if plain else 2)
+        header[name] = {"dtype": "F32" if plain else "BF16", "shape": shape, "data_offsets": [start, end]}
+    folder = tmp_path / "bf16"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(large.config()))
+    text = json.dumps(header).encode()
     with (folder / "model.safetensors").open("wb") as handle:
-        handle.write(struct.pack("<Q", len(header)) + header.encode())
-        handle.truncate(8 + len(header) + 2 * rows * columns)
+        handle.write(struct.pack("<Q", len(text)) + text)
+        handle.truncate(8 + len(text) + end)
     error = refusal(CheckpointError, folder, tmp_path / "fp8")
     assert "GB are free" in error.found
-    assert error.required.startswith("2199.")  # 2^41 codes, 4 * 2^21 bytes of scales
+    assert error.required.startswith("3298.")  # four vocabularies of 2^31 x 192 in bf16, and little else
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(source: Callable[..., Path], tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from glm_rocm.engines.transformers.active import NAME, kernel
-from glm_rocm.problems import QUANT
-from glm_rocm.spec import BLOCK, Quantization
+from glm_rocm.model.spec import BLOCK, Quantization
+from glm_rocm.plan.problems import QUANT
 
 FLOAT8 = torch.float8_e4m3fn
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,7 +18,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from glm_rocm.engines.transformers.active import NAME, install
-from glm_rocm.errors import CheckpointError, EngineError, UsageError
+from glm_rocm.errors import EngineError, UsageError
+from glm_rocm.model.checkpoint import check_checkpoint, local_folder
 from glm_rocm.plan import Plan
 
 DEVICES = {"cpu": "cpu", "rocm": "cuda", "cuda": "cuda"}
@@ -134,7 +134,7 @@ class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers is untyped
 
 def load(plan: Plan, *, progress: bool = False) -> Loaded:
     """Install the plan's kernels and load its model and tokenizer on one device. Arguments and errors: `load_model`."""
-    return Loaded(plan, load_model(plan, progress=progress), AutoTokenizer.from_pretrained(_folder(plan)))
+    return Loaded(plan, load_model(plan, progress=progress), AutoTokenizer.from_pretrained(local_folder(plan.model)))
 
 
 def load_model(plan: Plan, *, progress: bool = False) -> Any:
@@ -145,11 +145,12 @@ def load_model(plan: Plan, *, progress: bool = False) -> Any:
 
     Raises:
         EngineError: transformers is not as it must be; the plan's device is not on this machine.
-        CheckpointError: the plan's model has no files here.
+        CheckpointError: the plan's model has no files here, or they are damaged or contradict its config.
     """
     install(plan)
-    folder = _folder(plan)
     device = _device(plan)
+    folder = local_folder(plan.model)
+    check_checkpoint(folder, plan.model)
     config = Glm4MoeConfig.from_pretrained(folder)
     quantization = plan.model.quantization
     if quantization.scheme != "none":
@@ -185,22 +186,6 @@ def _without_mtp(layers: int) -> Any:
     """The model's class, told that the MTP layer's tensors are no mistake (transformers knows layers 46 and 92)."""
     ignored = [rf"model\.layers\.{layers}\..*"]
     return type("Glm4MoeForCausalLM", (Glm4MoeForCausalLM,), {"_keys_to_ignore_on_load_unexpected": ignored})
-
-
-def _folder(plan: Plan) -> Path:
-    if plan.model.path is not None:
-        return Path(plan.model.path)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(plan.model.name, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(
-            f"the weights of `{plan.model.name}` are not on this machine",
-            required="a downloaded checkpoint",
-            hint=f"hf download {plan.model.name}",
-        ) from error
 
 
 def _device(plan: Plan) -> torch.device:

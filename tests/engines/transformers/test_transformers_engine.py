@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from glm_rocm.engines import engine_names, get_engine
 from glm_rocm.engines.base import Engine
 from glm_rocm.engines.transformers import active, hooks, plan_generation
 from glm_rocm.engines.transformers.generation import load_model
-from glm_rocm.errors import EngineError, PlanError
+from glm_rocm.errors import CheckpointError, EngineError, PlanError
+from glm_rocm.model import KNOWN
 from glm_rocm.plan import Plan
 from glm_rocm.target import parse_target
 
@@ -114,3 +116,22 @@ def test_register_takes_the_plan_from_the_environment_or_does_nothing(
     for _ in range(2):  # vLLM calls plug-ins several times, and so may others
         get_engine("transformers").register()
     assert set(active._kernels) == {"attention", "moe.experts"}
+
+
+def test_a_truncated_shard_is_an_error_of_ours_before_transformers_sees_it(
+    checkpoint: Path, plan_for: Callable[..., Plan], tmp_path: Path
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(checkpoint, folder)
+    with (folder / "model.safetensors").open("r+b") as handle:
+        handle.truncate(10_000)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_model(plan_for(folder))
+
+
+def test_a_model_known_by_name_that_was_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    plan = plan_generation("pocket", parse_target("cpu"))
+    with pytest.raises(CheckpointError) as caught:
+        load_model(dataclasses.replace(plan, model=KNOWN["zai-org/GLM-4.5-Air"]))
+    assert caught.value.hint == "hf download zai-org/GLM-4.5-Air"
