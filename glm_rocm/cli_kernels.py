@@ -29,8 +29,8 @@ def backends(
     """Every kernel for the target, held against the model's shapes on one rank. Works on any machine."""
     from glm_rocm.backends import candidates
     from glm_rocm.model import load_spec
+    from glm_rocm.plan.problems import problems_of
     from glm_rocm.planview import support_rows, support_view
-    from glm_rocm.problems import problems_of
     from glm_rocm.target import detect_target, parse_target
 
     card = parse_target(target) if target else detect_target()

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glm_rocm.model.spec import ModelSpec
 from glm_rocm.reference.attention import attention, store_kv
 from glm_rocm.reference.moe import experts, route, swiglu
 from glm_rocm.reference.norm_rope import norm_rope, rms_norm
 from glm_rocm.reference.weights import AttentionWeights, BlockWeights, MlpWeights, MoeWeights
-from glm_rocm.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from glm_rocm.model.spec import ModelSpec
 from glm_rocm.reference.block import Batch, Cache, block, empty_cache, one_sequence
 from glm_rocm.reference.mtp import mtp
 from glm_rocm.reference.norm_rope import cos_sin_table, rms_norm
 from glm_rocm.reference.weights import BlockWeights, MtpWeights, load_block, load_mtp
-from glm_rocm.spec import ModelSpec
 
 
 @dataclass(frozen=True)

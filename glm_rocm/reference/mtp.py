@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from glm_rocm.model.spec import ModelSpec
 from glm_rocm.reference.block import Batch, Cache, block
 from glm_rocm.reference.norm_rope import rms_norm
 from glm_rocm.reference.weights import MtpWeights
-from glm_rocm.spec import ModelSpec
 
 
 def mtp(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glm_rocm.model.spec import ModelSpec
 from glm_rocm.reference.linear import linear
-from glm_rocm.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glm_rocm.checkpoint import expected_tensors
-from glm_rocm.config import spec_from_config
 from glm_rocm.errors import PlanError
 from glm_rocm.model import KNOWN
+from glm_rocm.model.checkpoint import expected_tensors
+from glm_rocm.model.config import spec_from_config
 
 BIG, AIR = KNOWN["zai-org/GLM-4.5"], KNOWN["zai-org/GLM-4.5-Air"]
 

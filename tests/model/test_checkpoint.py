@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glm_rocm.checkpoint import Tensor, check_checkpoint, expected_tensors
 from glm_rocm.errors import CheckpointError
 from glm_rocm.model import KNOWN, load_spec
+from glm_rocm.model.checkpoint import Tensor, check_checkpoint, expected_tensors
 
 
 @pytest.fixture
@@ -108,7 +108,9 @@ def test_shard_that_may_not_be_read_is_named(model, monkeypatch) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    monkeypatch.setattr("glm_rocm.checkpoint.read_json", lambda path: {"weight_map": {"a": "model-1.safetensors"}})
+    monkeypatch.setattr(
+        "glm_rocm.model.checkpoint.read_json", lambda path: {"weight_map": {"a": "model-1.safetensors"}}
+    )
     with pytest.raises(CheckpointError, match=r"model-1\.safetensors` cannot be read: Permission denied"):
         check_checkpoint(model, KNOWN["zai-org/GLM-4.6"])
 
@@ -206,7 +208,7 @@ def test_headers_of_a_355b_are_checked_in_seconds(monkeypatch, tmp_path) -> None
         for module, shape, _ in expected_tensors(spec, mtp=True)
     }
     assert len(tensors) > 40_000
-    monkeypatch.setattr("glm_rocm.checkpoint._read_headers", lambda folder: (tensors, 93, 1))
+    monkeypatch.setattr("glm_rocm.model.checkpoint._read_headers", lambda folder: (tensors, 93, 1))
     start = time.monotonic()
     check_checkpoint(tmp_path, spec, mtp=True)
     assert time.monotonic() - start < 5

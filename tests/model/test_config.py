@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from glm_rocm.config import spec_from_config
 from glm_rocm.errors import CheckpointError
 from glm_rocm.model import KNOWN, load_spec
+from glm_rocm.model.config import spec_from_config
 
 
 def read(config, **keywords):

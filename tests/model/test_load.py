@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from glm_rocm.checkpoint import check_checkpoint
 from glm_rocm.errors import CheckpointError
 from glm_rocm.model import KNOWN, load_spec
+from glm_rocm.model.checkpoint import check_checkpoint
 
 
 @pytest.fixture(autouse=True)

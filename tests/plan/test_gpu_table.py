@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from glm_rocm.gputable import FULL, README_COUNTS, SHORT, WHY_DIFFERENT, gpu_table, render, workload
-from glm_rocm.memory import estimate
 from glm_rocm.model import KNOWN
+from glm_rocm.plan.gputable import FULL, README_COUNTS, SHORT, WHY_DIFFERENT, gpu_table, render, workload
+from glm_rocm.plan.memory import estimate
 from glm_rocm.target import parse_target
 
 ROWS = {(row.model, row.context, row.card): row for row in gpu_table()}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glm_rocm.errors import PlanError, UsageError
-from glm_rocm.memory import GIB, Workload, estimate, offload_needed, smallest_tp
 from glm_rocm.model import KNOWN
-from glm_rocm.placement import Wishes, place
+from glm_rocm.plan.memory import GIB, Workload, estimate, offload_needed, smallest_tp
+from glm_rocm.plan.placement import Wishes, place
 from glm_rocm.target import parse_target
 
 BIG, AIR = KNOWN["zai-org/GLM-4.5"], KNOWN["zai-org/GLM-4.5-Air"]

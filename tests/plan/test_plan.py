@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glm_rocm.errors import PlanError, SelectionError, UsageError
-from glm_rocm.memory import GIB
 from glm_rocm.model import KNOWN, ModelSpec
 from glm_rocm.plan import PLAN_VERSION, Plan, make_plan
-from glm_rocm.problems import OPS
+from glm_rocm.plan.memory import GIB
+from glm_rocm.plan.problems import OPS
 from glm_rocm.target import parse_target
 
 AIR, AIR_FP8 = KNOWN["zai-org/GLM-4.5-Air"], KNOWN["zai-org/GLM-4.5-Air-FP8"]

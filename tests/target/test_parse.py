@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glm_rocm.cards import ARCHS, CARDS
 from glm_rocm.errors import TargetError
 from glm_rocm.target import known_devices, parse_target
+from glm_rocm.target.cards import ARCHS, CARDS
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.key)

@@ -10,15 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glm_rocm import backends, records
+from glm_rocm import backends
 from glm_rocm.errors import GlmRocmError, PlanError, UsageError
-from glm_rocm.memory import MEMORY_FRACTION, MemoryFit
 from glm_rocm.model import KNOWN, load_spec
+from glm_rocm.model.spec import BLOCK, ModelSpec
 from glm_rocm.ops.kernel import Kernel, Problem
 from glm_rocm.ops.select import Selection, select
-from glm_rocm.placement import Wishes, place
-from glm_rocm.problems import OPS, PROBLEMS, AnyProblem, problems_of
-from glm_rocm.spec import BLOCK, ModelSpec
+from glm_rocm.plan import records
+from glm_rocm.plan.memory import MEMORY_FRACTION, MemoryFit
+from glm_rocm.plan.placement import Wishes, place
+from glm_rocm.plan.problems import OPS, PROBLEMS, AnyProblem, problems_of
 from glm_rocm.target import Target
 
 PLAN_VERSION = 1

@@ -1,14 +1,14 @@
 """How many cards a GLM needs: GLM's own table for H100 and H200 held against our sums, and the same for other cards.
 
-`python -m glm_rocm.gputable > docs/gpus.md` writes the page.
+`python -m glm_rocm.plan.gputable > docs/gpus.md` writes the page.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glm_rocm.memory import MEMORY_FRACTION, Workload, estimate, smallest_tp
 from glm_rocm.model import KNOWN
+from glm_rocm.plan.memory import MEMORY_FRACTION, Workload, estimate, smallest_tp
 from glm_rocm.target import parse_target
 
 CARDS = ("h100", "h200", "mi300x", "mi325x", "mi355x")
@@ -88,7 +88,7 @@ def render() -> str:
     lines = [
         "# How many cards",
         "",
-        "Made by `python -m glm_rocm.gputable`: the smallest tensor-parallel degree at which weights, KV cache,",
+        "Made by `python -m glm_rocm.plan.gputable`: the smallest tensor-parallel degree at which weights, KV cache,",
         "activations, graphs and runtime fit, counted by `glm_rocm/memory.py`. Conditions as in GLM's README: 8",
         "requests at once, MTP on, nothing in host memory, weights and cache both BF16 or both FP8. Weights and KV",
         "cache are exact, the rest is estimated, and no cell was measured on these cards: try one with little to",

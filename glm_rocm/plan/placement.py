@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from glm_rocm.errors import PlanError, UsageError
-from glm_rocm.memory import (
+from glm_rocm.model.spec import ModelSpec
+from glm_rocm.plan.memory import (
     GIB,
     MEMORY_FRACTION,
     MemoryFit,
@@ -15,7 +16,6 @@ from glm_rocm.memory import (
     offload_needed,
     smallest_tp,
 )
-from glm_rocm.spec import ModelSpec
 from glm_rocm.target import Target
 
 CONTEXT_UNIT = 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glm_rocm.spec import DTYPE_BYTES, LARGEST_TP, ModelSpec, WeightBytes
+from glm_rocm.model.spec import DTYPE_BYTES, LARGEST_TP, ModelSpec, WeightBytes
 from glm_rocm.target import Target
 
 GIB = 1 << 30

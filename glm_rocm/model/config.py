@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glm_rocm.errors import CheckpointError
-from glm_rocm.spec import BLOCK, ModelSpec, Quantization, Scheme
+from glm_rocm.model.spec import BLOCK, ModelSpec, Quantization, Scheme
 
 Number = TypeVar("Number", int, float, bool)
 

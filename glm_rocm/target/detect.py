@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glm_rocm.cards import ARCHS, CARDS, CARDS_BY_KEY, MIB, Arch, Card, Vendor
 from glm_rocm.errors import TargetError
+from glm_rocm.target.cards import ARCHS, CARDS, CARDS_BY_KEY, MIB, Arch, Card, Vendor
 
 AMD_PCI_VENDOR = 4098
 MOST_DEVICES = 1024

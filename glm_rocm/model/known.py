@@ -7,11 +7,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from glm_rocm.config import read_json, spec_from_config
 from glm_rocm.errors import CheckpointError
-from glm_rocm.spec import ModelSpec, Quantization, RankShapes, WeightBytes
-
-__all__ = ["KNOWN", "ModelSpec", "Quantization", "RankShapes", "WeightBytes", "load_spec"]
+from glm_rocm.model.config import read_json, spec_from_config
+from glm_rocm.model.spec import ModelSpec, Quantization
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PUBLISHED = "published dimensions, known without a download"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from glm_rocm.model.spec import BLOCK, ModelSpec
 from glm_rocm.ops.attention import AttentionProblem
 from glm_rocm.ops.linear import LinearProblem
 from glm_rocm.ops.moe import ExpertsProblem, RouteProblem
 from glm_rocm.ops.norm_rope import NormRopeProblem
 from glm_rocm.ops.quant import QuantProblem
-from glm_rocm.spec import BLOCK, ModelSpec
 
 AnyProblem = AttentionProblem | RouteProblem | ExpertsProblem | LinearProblem | NormRopeProblem | QuantProblem
 
