@@ -16,12 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from glm_rocm import guard
 from glm_rocm.endpoint import Answer, Endpoint, Refusal, complete
+from glm_rocm.enginelog import EngineLog
 from glm_rocm.errors import EngineError, UsageError
 from glm_rocm.postmortem import last_error
 
@@ -252,6 +253,7 @@ class Supervisor:
     def _guarded_engine(self) -> Iterator[subprocess.Popen[str]]:
         """The guard with the engine below it; gone, with all that descends from it, when the block is left."""
         launch = self.launch
+        log = EngineLog(launch.log)
         watched, held = os.pipe()
         patience = launch.limits.drain + launch.limits.grace
         command = [sys.executable, "-I", guard.__file__, str(watched), str(patience), "--", *launch.command]
@@ -270,7 +272,7 @@ class Supervisor:
         finally:
             os.close(watched)
         self.started = time.monotonic()
-        self.reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self.reader = threading.Thread(target=self._read, args=(process, log), daemon=True)
         self.reader.start()
         self.report(Started(process.pid, launch.log))
         try:
@@ -287,12 +289,11 @@ class Supervisor:
         guard.end(guard.session_members(process.pid), signal.SIGKILL)
         self.reader.join(timeout=2)
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: subprocess.Popen[str], log: EngineLog) -> None:
         assert process.stdout is not None
-        with process.stdout, self.launch.log.open("w", encoding="utf-8") as log:
+        with process.stdout, closing(log):
             for text in process.stdout:
                 log.write(text)
-                log.flush()
                 self.lines.put(text.rstrip())
 
     @contextmanager

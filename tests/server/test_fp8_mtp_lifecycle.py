@@ -1,4 +1,4 @@
-"""FP8, then SIGTERM in the middle of an answer, then a restart on the same port with MTP, then its death: two servers."""
+"""FP8, then SIGTERM in the middle of an answer, a restart on the same port with MTP, and its death: two servers."""
 
 from __future__ import annotations
 
