@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from glm_rocm.console import WIDTH
+from glm_rocm.cli.console import WIDTH
+from glm_rocm.cli.planview import plan_view
 from glm_rocm.engines import get_engine
 from glm_rocm.plan import make_plan
-from glm_rocm.planview import plan_view
 from glm_rocm.target import parse_target
 
 MODEL, GPUS, MTP = "zai-org/GLM-4.6-FP8", "mi300x:8", 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from glm_rocm import __version__
-from glm_rocm.console import command_to_paste
+from glm_rocm.cli.console import command_to_paste
 from glm_rocm.plan import Plan
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

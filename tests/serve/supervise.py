@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from glm_rocm.endpoint import Endpoint
 from glm_rocm.errors import GlmRocmError
 from glm_rocm.serve import Event, Launch, Limits, Supervisor
+from glm_rocm.serve.endpoint import Endpoint
 
 
 def show(event: Event) -> None:

@@ -7,9 +7,9 @@ import shlex
 
 import pytest
 
-from glm_rocm.endpoint import Endpoint
 from glm_rocm.errors import UsageError
 from glm_rocm.serve import check_port
+from glm_rocm.serve.endpoint import Endpoint
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glm_rocm.postmortem import Cause, last_error
+from glm_rocm.serve.postmortem import Cause, last_error
 
 VLLM_DIES = """\
 (APIServer pid=11) INFO 11-24 08:00:00 [api_server.py:10] vLLM API server version 0.32.0

@@ -45,8 +45,9 @@ class Server:
             if self.events[-1]["event"] == "ready":
                 break
         watchdog.cancel()
-        assert self.events, self.stderr.read_text()
-        assert self.events[-1]["event"] == "ready", self.stderr.read_text()
+        if not self.events or self.events[-1]["event"] != "ready":
+            self.stop()
+            raise AssertionError(self.stderr.read_text())
         self.model = str(self.events[-1]["model"])
 
     @property

@@ -12,8 +12,8 @@ from typing import cast
 
 import typer
 
-from glm_rocm import cli_kernels, cli_local, cli_plan, cli_serve
-from glm_rocm.console import show_error
+from glm_rocm.cli import kernels, local, plan, serve
+from glm_rocm.cli.console import show_error
 from glm_rocm.errors import GlmRocmError, UsageError
 
 # The base of typer's usage errors. It lives in a module whose name changes between typer's releases.
@@ -26,12 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("serve")(cli_serve.serve)
-app.command("plan")(cli_plan.plan)
-app.command("backends")(cli_kernels.backends)
-app.command("generate")(cli_local.generate)
-app.command("quantize")(cli_local.quantize)
-app.command("doctor")(cli_local.doctor)
+app.command("serve")(serve.serve)
+app.command("plan")(plan.plan)
+app.command("backends")(kernels.backends)
+app.command("generate")(local.generate)
+app.command("quantize")(local.quantize)
+app.command("doctor")(local.doctor)
 
 
 def _version(asked: bool) -> None:
@@ -88,7 +88,3 @@ def _usage(error: Exception, words: list[str]) -> UsageError:
     known = command in {info.name for info in app.registered_commands}
     hint = f"glm-rocm {command} --help" if known else "glm-rocm --help"
     return UsageError(message[:1].lower() + message[1:] or "no command given", hint=hint)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

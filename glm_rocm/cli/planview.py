@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from glm_rocm.console import EVIDENCE_WORDS, bar, bullets, gigabytes, heading, pairs, table
+from glm_rocm.cli.console import EVIDENCE_WORDS, bar, bullets, gigabytes, heading, pairs, table
 from glm_rocm.ops.kernel import Accepted, Kernel, Problem, Refused
 from glm_rocm.ops.select import Selection
 from glm_rocm.plan import Plan

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from glm_rocm import options
-from glm_rocm.console import show, show_plain
+from glm_rocm.cli import options
+from glm_rocm.cli.console import show, show_plain
 
 ModelFlag = Annotated[
     str,
@@ -28,9 +28,9 @@ def backends(
 ) -> None:
     """Every kernel for the target, held against the model's shapes on one rank. Works on any machine."""
     from glm_rocm.backends import candidates
+    from glm_rocm.cli.planview import support_rows, support_view
     from glm_rocm.model import load_spec
     from glm_rocm.plan.problems import problems_of
-    from glm_rocm.planview import support_rows, support_view
     from glm_rocm.target import detect_target, parse_target
 
     card = parse_target(target) if target else detect_target()

@@ -1,6 +1,6 @@
 """Run an engine as a supervised child: ready only when a completion succeeds, drained on SIGTERM, never left behind.
 
-Nothing here prints. What happens is handed to a callback as an event; `cli.py` shows it.
+Nothing here prints. What happens is handed to a callback as an event.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from glm_rocm import guard
-from glm_rocm.endpoint import Answer, Endpoint, Refusal, complete
-from glm_rocm.enginelog import EngineLog
 from glm_rocm.errors import EngineError, UsageError
-from glm_rocm.postmortem import last_error
+from glm_rocm.serve import guard
+from glm_rocm.serve.endpoint import Answer, Endpoint, Refusal, complete
+from glm_rocm.serve.log import EngineLog
+from glm_rocm.serve.postmortem import last_error
 
 _TICK_S = 0.1
 _KEPT_LINES = 400

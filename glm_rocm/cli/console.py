@@ -1,6 +1,6 @@
 """How things look in a terminal and in a pipe: the same text, with colour only where a terminal shows it.
 
-Builds renderables and holds the two consoles; only `cli*.py` decide what is shown.
+Builds renderables and holds the two consoles; the commands decide what is shown.
 """
 
 from __future__ import annotations

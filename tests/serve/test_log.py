@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glm_rocm.enginelog import EngineLog
+from glm_rocm.serve.log import EngineLog
 
 
 def test_a_log_that_grows_is_turned_and_two_files_hold_the_end(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glm_rocm import options
-from glm_rocm.console import command_to_paste, heading, show, show_plain
+from glm_rocm.cli import options
+from glm_rocm.cli.console import command_to_paste, heading, show, show_plain
 from glm_rocm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
     """The plan that the flags ask for, and its engine. For planning alone the engine need not be installed."""
     from glm_rocm.engines import auto_engine, engine_names, get_engine
     from glm_rocm.plan import make_plan
+    from glm_rocm.plan.memory import MEMORY_FRACTION
     from glm_rocm.target import detect_target, parse_target
 
     target = parse_target(wanted.target) if wanted.target else detect_target()
@@ -79,7 +80,6 @@ def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
         engine = get_engine(engine_names()[0])
     else:
         engine = auto_engine()
-    share = {} if wanted.memory_share is None else {"memory_fraction": wanted.memory_share}
     made = make_plan(
         wanted.model,
         target,
@@ -92,7 +92,7 @@ def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
         kv_cache=wanted.kv_dtype,
         kernels=wanted.kernels,
         ops=engine.ops,
-        **share,
+        memory_fraction=wanted.memory_share or MEMORY_FRACTION,
     )
     check_model(made)
     return with_environment_notes(made, os.environ), engine
@@ -104,7 +104,7 @@ def check_model(made: Plan) -> None:
     Raises:
         CheckpointError: it is not.
     """
-    from glm_rocm.checkpoint import check_checkpoint
+    from glm_rocm.model.checkpoint import check_checkpoint
 
     if made.model.path is not None:
         check_checkpoint(made.model.path, made.model, mtp=made.mtp > 0)
@@ -149,8 +149,8 @@ def read_plan(path: Path) -> tuple[Plan, Engine]:
 
 def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream: str) -> None:
     """The plan and the engine's command line."""
+    from glm_rocm.cli.planview import plan_view
     from glm_rocm.engines.base import ServeOptions
-    from glm_rocm.planview import plan_view
 
     version = engine.found_version()
     words = f"{engine.name} {version}" if version else f"{engine.name} {engine.supported}, not installed here"

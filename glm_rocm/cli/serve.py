@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from glm_rocm import options
-from glm_rocm.cli_plan import ANCIENT, Wanted, make, read_plan, show_plan
-from glm_rocm.console import console, heading, show, show_plain
+from glm_rocm.cli import options
+from glm_rocm.cli.console import console, heading, show, show_plain
+from glm_rocm.cli.plan import ANCIENT, Wanted, make, read_plan, show_plan
 from glm_rocm.errors import EngineError, TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def state_folder(asked: Path | None, port: int) -> Path:
 
 def launch_of(made: Plan, engine: Engine, asked: ServeOptions, log: Path, limits: Limits) -> Launch:
     """What the supervisor starts. The API key travels in the child's environment alone."""
-    from glm_rocm.endpoint import Endpoint
     from glm_rocm.serve import Launch
+    from glm_rocm.serve.endpoint import Endpoint
 
     environment = {name: value for name, value in os.environ.items() if name != ANCIENT}
     environment.update(engine.environment(made, asked))

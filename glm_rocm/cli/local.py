@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glm_rocm import options
-from glm_rocm.console import STATE_WORDS, console, gigabytes, heading, pairs, show, show_plain, table
+from glm_rocm.cli import options
+from glm_rocm.cli.console import STATE_WORDS, console, gigabytes, heading, pairs, show, show_plain, table
 
 if TYPE_CHECKING:
     from rich.text import Text
