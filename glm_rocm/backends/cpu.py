@@ -21,7 +21,7 @@ TOLERANCE = {
     "bfloat16": Tolerance(calc_diff=1e-5, max_abs=4e-2),
     "float16": Tolerance(calc_diff=2e-7, max_abs=5e-3),
     "float32": Tolerance(calc_diff=1e-10, max_abs=1e-4),
-    "float8": Tolerance(calc_diff=1e-3, max_abs=2e-1),
+    "float8": Tolerance(calc_diff=1e-4, max_abs=1e-1),
 }
 
 

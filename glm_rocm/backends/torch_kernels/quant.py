@@ -17,9 +17,10 @@ def quantize_per_token(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def quantize_token_groups(x: Tensor, group: int = 128, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """See `glm_rocm.ops.quant.QuantizeTokenGroups`."""
     tokens, width = x.shape
-    padded = pad(x, (0, -width % group)).view(tokens, -1, group)  # [T, G, group]
+    groups = -(-width // group)
+    padded = pad(x, (0, groups * group - width)).view(tokens, groups, group)
     codes, scale = quantize_rows(padded, dtype or E4M3FN.dtype)
-    return codes.view(tokens, -1)[:, :width], scale[..., 0]
+    return codes.view(tokens, groups * group)[:, :width], scale[..., 0]
 
 
 def quantize_per_channel(w: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
