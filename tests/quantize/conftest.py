@@ -158,3 +158,10 @@ def large_source(tmp_path: Path) -> Path:
     """A checkpoint of eight shards that take some tens of milliseconds each."""
     sizes = Sizes(hidden=1024, dense=2048, expert=1024, experts=4)
     return write_checkpoint(tmp_path / "bf16", sizes, sizes.tensors(), shards=8)
+
+
+@pytest.fixture
+def whole_block_source(tmp_path: Path) -> Path:
+    """A checkpoint whose matrices are whole 128x128 blocks, which is what vLLM takes in `fp8_block`."""
+    whole = Sizes(hidden=128, heads=2, head_dim=128, dense=256, expert=128, experts=4, vocab=128)
+    return write_checkpoint(tmp_path / "bf16", whole, whole.tensors())
