@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from glm_rocm.model.spec import BLOCK as EDGE
+
 Scheme = Literal["fp8_channel_token", "fp8_block"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
-BLOCK = (128, 128)
+BLOCK = (EDGE, EDGE)
 """Rows and columns that share one scale in `fp8_block`; a block at the edge may be smaller."""
 
 _LAYER = r"model\.layers\.\d+\."

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glm_rocm import numerics
+from glm_rocm.backends.torch_kernels.quant import widen
 from glm_rocm.errors import CheckpointError
 from glm_rocm.quantize.layout import BLOCK, Scheme, is_quantized, scale_name
 from glm_rocm.quantize.source import Shard
@@ -45,7 +46,7 @@ def quantize_weight(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
 
     The scale is max|w| / 448 rounded up to a bf16 number: readers that keep scales in bf16 (transformers) then see the
     same value as those that keep them in fp32 (vLLM), and the 0.8% that it may be larger costs no precision.
-    A row or block of zeros gets codes 0 and a finite scale.
+    A row or block of zeros gets codes 0 and a finite scale; one with NaN or infinity gets a scale that is not finite.
     """
     largest = _largest(weight.float().abs(), scheme)
     scale = _up_to_bf16((largest / numerics.E4M3FN.quant_max).clamp_min(numerics.MIN_SCALE))
@@ -69,8 +70,9 @@ def quantize_shard(shard: Shard, file: Path, scheme: Scheme) -> ShardResult:
             if not is_quantized(tensor.name):
                 out[tensor.name] = weight
                 continue
-            _require_finite(weight, tensor.name, shard.path)
             codes, scale = quantize_weight(weight, scheme)
+            if not bool(torch.isfinite(scale).all()):
+                raise _not_finite(weight, tensor.name, shard.path)
             out[tensor.name], out[scale_name(tensor.name, scheme)] = codes, scale
             errors[tensor.name] = relative_error(weight, codes, scale)
             flushed[tensor.name] = flushed_share(weight, codes)
@@ -82,7 +84,7 @@ def quantize_shard(shard: Shard, file: Path, scheme: Scheme) -> ShardResult:
 
 def dequantize_weight(codes: Tensor, scale: Tensor) -> Tensor:
     """The F32 weight that `codes` and `scale` stand for; the scale's shape tells channels `[N, 1]` from blocks."""
-    return numerics.dequantize(codes, _spread(scale, codes.shape))
+    return widen(codes) * _spread(scale, codes.shape)
 
 
 def relative_error(weight: Tensor, codes: Tensor, scale: Tensor) -> float:
@@ -97,7 +99,8 @@ def relative_error(weight: Tensor, codes: Tensor, scale: Tensor) -> float:
 def flushed_share(weight: Tensor, codes: Tensor) -> float:
     """The share of the weight's nonzero values whose code is 0; 0 for a weight of zeros."""
     nonzero = int(torch.count_nonzero(weight))
-    return 1.0 - int(torch.count_nonzero(codes.float())) / nonzero if nonzero else 0.0
+    # Without the sign bit: -0 is flushed as well.
+    return 1.0 - int(torch.count_nonzero(codes.view(torch.uint8) & 0x7F)) / nonzero if nonzero else 0.0
 
 
 def _largest(magnitudes: Tensor, scheme: Scheme) -> Tensor:
@@ -121,11 +124,9 @@ def _up_to_bf16(positive: Tensor) -> Tensor:
     return ((bits + 0xFFFF) & -0x10000).view(torch.float32)
 
 
-def _require_finite(weight: Tensor, name: str, file: Path) -> None:
-    if bool(torch.isfinite(weight).all()):
-        return
+def _not_finite(weight: Tensor, name: str, file: Path) -> CheckpointError:
     bad = int((~torch.isfinite(weight)).sum())
-    raise CheckpointError(
+    return CheckpointError(
         f"`{name}` in `{file.name}` holds {bad} NaN or infinite values of {weight.numel()}",
         required="finite weights",
         hint=f"download `{file.name}` again, or train on: this weight is broken before any quantisation",
