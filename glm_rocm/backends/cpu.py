@@ -17,12 +17,13 @@ FP8 = ("float8_e4m3fn", "float8_e4m3fnuz")
 QUANTS = ("none", "channel_token", "block")
 BLOCKS = (None, (128, 128))
 
-TOLERANCE = {
+EXACT = {
     "bfloat16": Tolerance(calc_diff=1e-5, max_abs=4e-2),
     "float16": Tolerance(calc_diff=2e-7, max_abs=5e-3),
     "float32": Tolerance(calc_diff=1e-10, max_abs=1e-4),
-    "float8": Tolerance(calc_diff=1e-4, max_abs=1e-1),
 }
+TOLERANCE = EXACT | {"float8": Tolerance(calc_diff=1e-4, max_abs=1e-1)}
+SAME_BITS = {"float8": Tolerance(calc_diff=0.0, max_abs=0.0)}
 
 
 def _ran(test: str, *dtypes: str) -> tuple[Evidence, ...]:
@@ -63,7 +64,7 @@ KERNELS = (
         op="moe.route",
         entry="glm_rocm.backends.torch_kernels.moe:route",
         limits=(divides("n_group", "experts"),),
-        tolerance={"float32": TOLERANCE["float32"]},
+        tolerance={"float32": EXACT["float32"]},
         evidence=_ran("test_route.py", "float32"),
         requires=("torch",),
     ),
@@ -90,7 +91,7 @@ KERNELS = (
         op="norm_rope",
         entry="glm_rocm.backends.torch_kernels.norm_rope:norm_rope",
         limits=(one_of("dtype", DTYPES), _rotary_fits, divides("kv_heads", "heads")),
-        tolerance=TOLERANCE,
+        tolerance=EXACT,
         evidence=_ran("test_norm_rope.py", *DTYPES),
         requires=("torch",),
     ),
@@ -99,7 +100,7 @@ KERNELS = (
         op="quant",
         entry="glm_rocm.backends.torch_kernels.quant:quantize_per_token",
         limits=(one_of("dtype", DTYPES), one_of("scheme", ("channel_token",))),
-        tolerance={"float8": Tolerance(calc_diff=0.0, max_abs=0.0)},
+        tolerance=SAME_BITS,
         evidence=_ran("test_quant.py", "float8"),
         requires=("torch",),
     ),
@@ -108,7 +109,7 @@ KERNELS = (
         op="quant",
         entry="glm_rocm.backends.torch_kernels.quant:quantize_token_groups",
         limits=(one_of("dtype", DTYPES), one_of("scheme", ("block",))),
-        tolerance={"float8": Tolerance(calc_diff=0.0, max_abs=0.0)},
+        tolerance=SAME_BITS,
         evidence=_ran("test_quant.py", "float8"),
         requires=("torch",),
     ),

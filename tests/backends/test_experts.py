@@ -1,4 +1,4 @@
-"""The torch experts against the reference: GLM's awkward widths, every scheme, and what reaches a kernel by accident."""
+"""The torch experts against the reference: GLM's awkward widths, every scheme, and what comes by accident."""
 
 from __future__ import annotations
 
