@@ -11,15 +11,18 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.terminal_theme import TerminalTheme
+from rich.text import Text
 
-from glm_rocm.cli.console import WIDTH
+from glm_rocm.cli.console import WIDTH, heading
+from glm_rocm.cli.plan import engine_command
 from glm_rocm.cli.planview import plan_view
 from glm_rocm.engines import get_engine
 from glm_rocm.plan import make_plan
 from glm_rocm.target import parse_target
 
-MODEL, GPUS, MTP = "zai-org/GLM-4.6-FP8", "mi300x:8", 1
+MODEL, GPUS, MTP = "zai-org/GLM-4.5-Air-FP8", "mi300x:2", 1
 
 
 def _rgb(colours: str) -> list[tuple[int, int, int]]:
@@ -42,6 +45,10 @@ def plan_picture() -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(f"[bold green]$ [/]glm-rocm plan {MODEL} --gpus {GPUS} --mtp {MTP}\n", highlight=False)
     console.print(plan_view(plan, f"{engine.name} {engine.supported}"))
+    title, command = engine_command(plan, engine, None)
+    console.print(heading(title))
+    for line in f"  {command}".splitlines():
+        console.print(Padding(Text(line.strip()), (0, 0, 0, len(line) - len(line.lstrip()))))
     console.print()  # rich draws the last line half outside
     drawn = console.export_svg(title="glm-rocm plan", theme=THEME, unique_id="plan")
     # No font from elsewhere: a README's pictures may not load any, and a monospaced one of the reader's does.

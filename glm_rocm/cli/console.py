@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from glm_rocm.errors import GlmRocmError
@@ -126,15 +127,22 @@ def bar(part: int, whole: int, width: int = 30) -> str:
 
 
 def command_to_paste(argv: Sequence[str], environment: Mapping[str, str]) -> str:
-    """A command line for a shell, one flag a line, its variables in front; keys and tokens are left out."""
+    """A command line for a shell, its variables in front, broken before a flag; keys and tokens are left out."""
     secret = ("KEY", "TOKEN", "SECRET", "PASSWORD")
-    words = [f"{name}={shlex.quote(value)}" for name, value in environment.items() if not name.endswith(secret)]
-    lines, rest = [*words], [shlex.quote(word) for word in argv]
-    while rest:
-        # A flag's value stays on its line; the words before the first flag stay together.
-        take = 1
-        while take < len(rest) and not rest[take].startswith("--"):
-            take += 1
-        lines.append(" ".join(rest[:take]))
-        rest = rest[take:]
-    return " \\\n    ".join(lines)
+    variables = [f"{name}={shlex.quote(value)}" for name, value in environment.items() if not name.endswith(secret)]
+    words = [shlex.quote(word) for word in argv]
+    # A flag's value stays beside it, and the words before the first flag stay together.
+    starts = [0, *(position for position, word in enumerate(words) if position and word.startswith("--")), len(words)]
+    parts = [" ".join(words[begin:end]) for begin, end in pairwise(starts)]
+    return " \\\n    ".join([*_lines(variables), *_lines(parts[:1]), *_lines(parts[1:])])
+
+
+def _lines(parts: Iterable[str]) -> list[str]:
+    """Parts joined to lines that fit the page; a part that is longer has a line of its own."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) < WIDTH - 8:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    return lines

@@ -150,19 +150,29 @@ def read_plan(path: Path) -> tuple[Plan, Engine]:
 def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream: str) -> None:
     """The plan and the engine's command line."""
     from glm_rocm.cli.planview import plan_view
-    from glm_rocm.engines.base import ServeOptions
 
     version = engine.found_version()
     words = f"{engine.name} {version}" if version else f"{engine.name} {engine.supported}, not installed here"
     show(plan_view(made, words), stream=stream)
+    title, command = engine_command(made, engine, asked)
+    if command:
+        show(heading(title), stream=stream)
+        show_plain("  " + command, stream=stream)
+
+
+def engine_command(made: Plan, engine: Engine, asked: ServeOptions | None) -> tuple[str, str]:
+    """(heading, command line to paste) of the engine; the command is empty where the engine does not serve."""
+    from glm_rocm.engines.base import ServeOptions
+
     asked = asked or ServeOptions()
+    title = "command of the engine"
     if not asked.plan_file:
         asked = replace(asked, plan_file=PLAN_FILE)
-    command = engine.command(made, asked)
+        title += f" ({PLAN_FILE} is what --json prints)"
+    argv = engine.command(made, asked)
+    if not argv:
+        return title, ""
     here = shutil.which("python")
-    if command[:1] == [sys.executable] and (made.target.stated or (here and os.path.samefile(here, sys.executable))):
-        command[0] = "python"
-    if command:
-        where = "" if asked.plan_file != PLAN_FILE else f"; {PLAN_FILE} is what --json prints"
-        show(heading(f"command of the engine{where}"), stream=stream)
-        show_plain("  " + command_to_paste(command, engine.environment(made, asked)), stream=stream)
+    if argv[0] == sys.executable and (made.target.stated or (here and os.path.samefile(here, sys.executable))):
+        argv[0] = "python"
+    return title, command_to_paste(argv, engine.environment(made, asked))

@@ -5,144 +5,28 @@ Nothing here prints. What happens is handed to a callback as an event.
 
 from __future__ import annotations
 
-import errno
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-from glm_rocm.errors import EngineError, UsageError
+from glm_rocm.errors import EngineError
 from glm_rocm.serve import guard
-from glm_rocm.serve.endpoint import Answer, Endpoint, Refusal, complete
+from glm_rocm.serve.endpoint import Answer, Refusal, complete
+from glm_rocm.serve.events import Event, Line, Phase, Ready, Started, Stopped, Stopping
+from glm_rocm.serve.launch import Launch, check_port
 from glm_rocm.serve.log import EngineLog
 from glm_rocm.serve.postmortem import last_error
 
 _TICK_S = 0.1
 _KEPT_LINES = 400
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds. `start`: until the first completion succeeds (weights of 700 GB from a cold disk take a while); `drain`:
-    for requests in flight after SIGTERM; `grace`: for the engine to take itself down before SIGKILL; `probe`: for one
-    readiness request."""
-
-    start: float = 3600.0
-    drain: float = 30.0
-    grace: float = 15.0
-    probe: float = 120.0
-
-
-@dataclass(frozen=True)
-class Launch:
-    """All that one start of an engine needs.
-
-    Attributes:
-        engine: its name, for messages.
-        command: the argv.
-        environment: the child's whole environment; an API key travels here, never in the argv.
-        endpoint: where it will answer, and as which model.
-        log: the file that gets every line of its output.
-        phases: (text in a log line, what the engine then does), in order of appearance.
-    """
-
-    engine: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    endpoint: Endpoint
-    log: Path
-    phases: Sequence[tuple[str, str]] = ()
-    limits: Limits = Limits()
-
-
-@dataclass(frozen=True)
-class Started:
-    pid: int
-    log: Path
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the engine's output."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Phase:
-    """The engine began something new, `seconds` after its start."""
-
-    name: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A completion request succeeded, `seconds` after the start."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """A stop was asked for by the named signal; requests in flight get `seconds`."""
-
-    signal: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Stopped:
-    seconds: float
-
-
-Event = Started | Line | Phase | Ready | Stopping | Stopped
-
-
-def check_port(host: str, port: int) -> None:
-    """Whether an engine could listen there.
-
-    Raises:
-        UsageError: the port is taken, needs privileges, or the host is not this machine's.
-    """
-    try:
-        if not 0 < port < 65536:
-            raise OverflowError("no such port")  # getaddrinfo would take it modulo 65536
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, OverflowError) as error:
-        code = getattr(error, "errno", None)
-        if code == errno.EADDRINUSE:
-            raise UsageError(
-                f"port `{port}` on `{host}` is taken", required="a free port", hint=f"add `--port {_free_port()}`"
-            ) from None
-        if code == errno.EACCES:
-            raise UsageError(
-                f"port `{port}` needs privileges", required="a port from 1024 on", hint="add `--port 8000`"
-            ) from None
-        raise UsageError(
-            f"cannot listen on `{host}:{port}` ({getattr(error, 'strerror', None) or error})",
-            required="an address of this machine and a port below 65536",
-            hint="use `--host 127.0.0.1` for this machine alone or `--host 0.0.0.0` for all its addresses",
-        ) from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Supervisor:

@@ -49,8 +49,8 @@ def test_plan_in_a_pipe_has_no_colour_no_padding_and_fits_the_page(cli: Run) -> 
     lines = cli("plan", "zai-org/GLM-4.5-Air", "--gpus", "h100:4").stdout.splitlines()
     assert not [line for line in lines if "\x1b" in line]
     assert not [line for line in lines if line != line.rstrip()]
-    command = lines.index("command of the engine")
-    assert max(map(len, lines[:command])) <= 96
+    assert "command of the engine" in "\n".join(lines)
+    assert max(map(len, lines)) <= 96
 
 
 def test_plan_as_json_is_the_plan_itself(cli: Run) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Supervised:
 
     def __init__(self, folder: Path, flags: list[str], limits: dict[str, float], **order: Any) -> None:
         self.port = order.pop("port", None) or free_port()
+        ignored = order.pop("ignored", ())
         self.log = folder / "engine.log"
         command = order.pop("command", None)
         command = command or [sys.executable, str(HERE / "fake_engine.py"), "--port", str(self.port), *flags]
@@ -34,6 +35,7 @@ class Supervised:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: heed_signals_but(ignored),
         )
         self.seen: list[dict[str, Any]] = []
 
@@ -56,6 +58,12 @@ class Supervised:
         """The engine's leader: the only child of the guard."""
         guard = next(event["pid"] for event in self.seen if event["event"] == "Started")
         return int(Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[0])
+
+
+def heed_signals_but(ignored: Sequence[int]) -> None:
+    """In the child: a test runner in the background ignores SIGINT and SIGHUP, and what is ignored is inherited."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
 
 def free_port() -> int:
@@ -91,20 +99,10 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     started: list[Supervised] = []
     numbers = itertools.count()
 
-    def start(
-        *flags: str,
-        command: list[str] | None = None,
-        port: int | None = None,
-        api_key: str | None = None,
-        sent_key: str | None = None,
-        **limits: float,
-    ) -> Supervised:
+    def start(*flags: str, order: dict[str, Any] | None = None, **limits: float) -> Supervised:
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
-        order = {"command": command, "port": port, "api_key": api_key}
-        if sent_key:
-            order["sent_key"] = sent_key
-        started.append(Supervised(folder, list(flags), limits, **order))
+        started.append(Supervised(folder, list(flags), limits, **(order or {})))
         return started[-1]
 
     yield start

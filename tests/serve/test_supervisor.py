@@ -49,11 +49,7 @@ def test_sigint_is_a_stop_as_well(supervise: Start) -> None:
 
 
 def test_a_signal_that_was_ignored_stays_ignored_as_under_nohup(supervise: Start) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        run = supervise()
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    run = supervise(order={"ignored": [signal.SIGHUP]})
     run.wait_for("Ready")
     run.process.send_signal(signal.SIGHUP)
     assert ask(run.port, "hello") == "HELLO"
@@ -165,7 +161,7 @@ def test_engine_that_is_up_and_refuses_is_an_error_at_once(supervise: Start, sta
 
 
 def test_api_key_reaches_engine_and_probe_by_environment_alone(supervise: Start) -> None:
-    run = supervise(api_key="s3cret-key")
+    run = supervise(order={"api_key": "s3cret-key"})
     run.wait_for("Ready")
     shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (run.engine_pid(), run.seen[0]["pid"])]
     assert not [line for line in shown if "s3cret-key" in line]
@@ -174,7 +170,7 @@ def test_api_key_reaches_engine_and_probe_by_environment_alone(supervise: Start)
 
 
 def test_wrong_key_in_the_probe_is_refused_not_waited_for(supervise: Start) -> None:
-    run = supervise(api_key="right", sent_key="wrong")
+    run = supervise(order={"api_key": "right", "sent_key": "wrong"})
     code, err = run.finish()
     assert code != 0
     assert "HTTP 401" in err
@@ -183,7 +179,7 @@ def test_wrong_key_in_the_probe_is_refused_not_waited_for(supervise: Start) -> N
 def test_port_taken_is_found_before_the_engine_starts(supervise: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        run = supervise("--worker-pids", str(tmp_path / "workers"), port=port)
+        run = supervise("--worker-pids", str(tmp_path / "workers"), order={"port": port})
         code, err = run.finish()
     assert code == 2
     assert f"port `{port}` on `127.0.0.1` is taken" in err
@@ -192,7 +188,7 @@ def test_port_taken_is_found_before_the_engine_starts(supervise: Start, tmp_path
 
 
 def test_command_that_does_not_exist_is_told(supervise: Start) -> None:
-    code, err = supervise(command=["/nowhere/engine"]).finish()
+    code, err = supervise(order={"command": ["/nowhere/engine"]}).finish()
     assert code != 0
     assert "`/nowhere/engine`" in err
 
@@ -243,10 +239,9 @@ def test_stop_while_still_starting_waits_for_nothing_and_leaves_nothing(supervis
 
 
 def test_no_event_after_the_engine_wrote_bytes_that_are_not_text(supervise: Start) -> None:
-    run = supervise(
-        command=[sys.executable, "-c", "import sys; sys.stdout.buffer.write(b'\\xff\\xfe broken\\n'); sys.exit(5)"]
-    )
-    code, err = run.finish()
-    assert code != 0
+    code = "import sys; sys.stdout.buffer.write(b'\\xff\\xfe broken\\n'); sys.exit(5)"
+    run = supervise(order={"command": [sys.executable, "-c", code]})
+    status, err = run.finish()
+    assert status != 0
     assert "exit status 5" in err
     assert "broken" in err
