@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,7 @@ def _offer_experts(*slots: Any) -> Callable[[Callable[..., Any]], Callable[..., 
     """Decorator of `backend_to_kernel_cls`: our class before vLLM's own, for the backends in `slots`."""
 
     def decorate(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
         def backend_to_kernel_cls(backend: Any) -> list[type]:
             from glm_rocm.engines.vllm.experts import GlmExperts
 
@@ -120,6 +122,7 @@ def _prefer(*slots: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator of `_get_priority_backends`: the backends in `slots` first, the others in vLLM's order."""
 
     def decorate(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
         def _get_priority_backends(*args: Any, **kwargs: Any) -> list[Any]:
             order = original(*args, **kwargs)
             return [b for b in order if b in slots] + [b for b in order if b not in slots]

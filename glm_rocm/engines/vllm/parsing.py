@@ -94,16 +94,22 @@ class Glm45Parser(Glm47MoeParser):  # type: ignore[misc]
         self.opens_thinking = opens_thinking(tokenizer)
         kwargs["parser_engine_config"] = config(self.opens_thinking, thinking)
         super().__init__(tokenizer, tools, **kwargs)
+        self._start()
         if not self.opens_thinking:
             # A mark of thinking is one whatever was asked for; the machine starts outside it.
             self.thinking_enabled = True
 
     def _reset(self, initial_state: ParserState | None = None) -> None:
         super()._reset(initial_state)
+        self._start()
+
+    def _start(self) -> None:
+        """Nothing seen yet. The parser of what follows thinking is asked to finish even if nothing ever came to it."""
         self._text_begun = False
         self._reasoning_begun = False
         self._withheld = ""
         self._called = False
+        self._at_mark = True
 
     def _events_to_delta(self, events: list[SemanticEvent], finished: bool = False) -> DeltaMessage | None:
         """vLLM's translation for reasoning and calls; the text goes through `_text`."""
@@ -125,20 +131,21 @@ class Glm45Parser(Glm47MoeParser):  # type: ignore[misc]
     def _text(self, event: SemanticEvent) -> str:
         """The part of a text event that may go out: without the layout's line breaks; trailing whitespace waits."""
         if event.type is EventType.TOOL_CALL_START and not self._suppress_tool_calls:
-            self._called = True
-            self._withheld = "\n" if self._text_begun else ""
+            self._called = self._at_mark = True
+            self._withheld = ""
         if event.type is not EventType.TEXT_CHUNK:
             return ""
         value: str = self._withheld + event.value
-        if not self._text_begun:
+        if self._at_mark:
             value = value.lstrip("\r\n")
-        elif self._called and self._withheld == "\n" and event.value.strip():
-            value = "\n" + event.value.lstrip("\r\n")
+            if not value:
+                return ""
+            value = f"\n{value}" if self._text_begun else value
+            self._at_mark = False
         kept = value.rstrip()
         self._withheld = value[len(kept) :]
         if kept:
-            self._text_begun = True
-            self._reasoning_ended = True
+            self._text_begun = self._reasoning_ended = True
         return kept
 
     def finish_streaming(self) -> DeltaMessage | None:
