@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -59,7 +59,7 @@ def quantize_shard(shard: Shard, file: Path, scheme: Scheme) -> ShardResult:
     Memory: the output shard and one weight in F32.
 
     Raises:
-        CheckpointError: a weight holds NaN or infinity.
+        CheckpointError: a weight holds NaN or infinity; the file cannot be written.
     """
     out: dict[str, Tensor] = {}
     errors: dict[str, float] = {}
@@ -129,13 +129,21 @@ def _not_finite(weight: Tensor, name: str, file: Path) -> CheckpointError:
     return CheckpointError(
         f"`{name}` in `{file.name}` holds {bad} NaN or infinite values of {weight.numel()}",
         required="finite weights",
-        hint=f"download `{file.name}` again, or train on: this weight is broken before any quantisation",
+        hint=f"mend `{file.name}` or download it again, and repeat the command: finished shards are kept",
     )
 
 
 def _save(tensors: dict[str, Tensor], file: Path) -> None:
     unfinished = file.with_name(file.name + ".unfinished")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata={"format": "pt"})
-    with unfinished.open("rb") as handle:
-        os.fsync(handle.fileno())
-    unfinished.replace(file)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(whole, unfinished, metadata={"format": "pt"})
+        with unfinished.open("rb") as handle:
+            os.fsync(handle.fileno())
+        unfinished.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"`{file.name}` cannot be written: {error}",
+            required="room for the quantised shard",
+            hint=f"look at `df -h {file.parent}`, and repeat the command: finished shards are kept",
+        ) from error

@@ -72,6 +72,11 @@ class Workspace:
         _sync(self.destination.parent)
         shutil.rmtree(self.root)
 
+    def leave(self) -> None:
+        """Clear away a workspace in which no shard was finished: there is nothing to go on from."""
+        if self._finished.is_dir() and not any(self._finished.iterdir()):
+            shutil.rmtree(self.root)
+
     def _record(self, shard: str) -> Path:
         return self._finished / f"{shard}.json"
 
@@ -86,8 +91,15 @@ def open_workspace(destination: Path) -> Iterator[Workspace]:
     """
     _require_vacant(destination)
     root = destination.with_name(f".{destination.name}.quantizing")
-    root.mkdir(exist_ok=True)
-    lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        root.mkdir(exist_ok=True)
+        lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be written under `{destination.parent}` ({error.strerror})",
+            required="a destination in a folder that this user may write to",
+            hint=f"ls -ld {destination.parent}",
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +110,11 @@ def open_workspace(destination: Path) -> Iterator[Workspace]:
                 hint="wait for it, or name another destination",
             ) from error
         _require_vacant(destination)  # the other writer may have delivered between the first look and the lock
-        yield Workspace(root, destination)
+        workspace = Workspace(root, destination)
+        try:
+            yield workspace
+        finally:
+            workspace.leave()
     finally:
         os.close(lock)
 

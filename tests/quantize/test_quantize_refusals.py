@@ -66,6 +66,11 @@ def test_a_destination_in_a_folder_that_is_not_there(source: Callable[..., Path]
     assert error.hint == f"mkdir -p {tmp_path / 'no'}"
 
 
+def test_a_destination_that_nobody_can_write_to(source: Callable[..., Path]) -> None:
+    error = refusal(UsageError, source(), Path("/proc/glm-fp8"))
+    assert "`/proc`" in error.found
+
+
 def test_an_unknown_scheme(source: Callable[..., Path], tmp_path: Path) -> None:
     error = refusal(UsageError, source(), tmp_path / "fp8", "int4")
     assert "`int4`" in error.found
@@ -171,6 +176,7 @@ def test_a_disk_that_is_too_small(sizes: Any, tmp_path: Path) -> None:
         handle.truncate(8 + len(text) + end)
     error = refusal(CheckpointError, folder, tmp_path / "fp8")
     assert "GB are free" in error.found
+    assert not (tmp_path / ".fp8.quantizing").exists()
     assert error.required.startswith("3298.")  # four vocabularies of 2^31 x 192 in bf16, and little else
 
 

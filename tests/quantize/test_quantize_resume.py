@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,31 @@ def test_a_killed_writer_leaves_nothing_and_is_resumed_to_the_same_bytes(large_s
     assert names == sorted(file.name for file in destination.iterdir())
     for name in names:
         assert (tmp_path / "whole" / name).read_bytes() == (destination / name).read_bytes(), name
+
+
+LIMITED = """
+import resource, signal, sys
+from glm_rocm.errors import CheckpointError
+from glm_rocm.quantize import quantize_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    quantize_checkpoint(sys.argv[1], sys.argv[2])
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_write_that_fails_is_an_error_of_ours_and_can_be_repeated(
+    source: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The kernel refuses to let a file grow, as a full disk would."""
+    folder = source(shards=2)
+    sizes = sorted(file.stat().st_size for file in folder.glob("*.safetensors"))
+    command = [sys.executable, "-c", LIMITED, str(folder), str(tmp_path / "fp8"), str(sizes[0] // 4)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("error: `model-00001-of-00002.safetensors` cannot be written")
+    assert "hint:" in done.stdout
+    assert not (tmp_path / "fp8").exists()
+    assert quantize_checkpoint(folder, tmp_path / "fp8").shards == 2

@@ -73,6 +73,9 @@ class TransformersEngine:
 
 ENGINE = TransformersEngine()
 
+KEPT = "router, norms and rotary embedding are transformers' own; the MTP layer is not used"
+"""The note of every plan made here."""
+
 
 def plan_generation(
     model: str,
@@ -105,7 +108,7 @@ def plan_generation(
         offload=False,
         kernels=kernels,
         ops=OPS,
-        notes=notes,
+        notes=(*notes, KEPT),
     )
 
 
