@@ -25,7 +25,7 @@ from glm_rocm.serve.log import EngineLog
 from glm_rocm.serve.postmortem import last_error
 
 _TICK_S = 0.1
-_KEPT_LINES = 400
+_KEPT_LINES = 2000
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -73,19 +73,18 @@ class Supervisor:
                 hint=f"read `{self.launch.log}`; a key is given by `GLM_ROCM_API_KEY`, a name by `--served-model-name`",
             )
         if self.answer is not None:
+            self.phases.clear()
             self.report(Ready(self._age()))
 
     def _drain(self, process: subprocess.Popen[str]) -> None:
         began = time.monotonic()
         ready = isinstance(self.answer, Answer)
         self.report(Stopping(signal.Signals(self.signals[0]).name, self.launch.limits.drain if ready else 0.0))
-        # An engine that is still starting has nothing to drain, and vLLM 0.32 loses a SIGTERM that comes then.
-        process.send_signal(signal.SIGTERM if ready else signal.SIGQUIT)
-        passed_on = 1
+        process.terminate()
         while process.poll() is None:
-            if len(self.signals) > passed_on:
+            # An engine that is still starting has nothing to drain, and vLLM 0.32 loses a SIGTERM that comes then.
+            if not ready or len(self.signals) > 1:
                 process.send_signal(signal.SIGQUIT)
-                passed_on = len(self.signals)
             self._take_lines()
             time.sleep(_TICK_S)
         self._take_last_lines()
@@ -158,8 +157,8 @@ class Supervisor:
         self.started = time.monotonic()
         self.reader = threading.Thread(target=self._read, args=(process, log), daemon=True)
         self.reader.start()
-        self.report(Started(process.pid, launch.log))
         try:
+            self.report(Started(process.pid, launch.log))
             yield process
         finally:
             os.close(held)

@@ -24,7 +24,7 @@ def cli(tmp_path: Path) -> Run:
             [sys.executable, "-m", "glm_rocm.cli", *words],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             env=environment,
             cwd=tmp_path,
         )
