@@ -45,7 +45,8 @@ def result(a: int, operator: str, b: int) -> int:
 def steps(a: int, operator: str, b: int) -> str:
     """The digits of `a operator b`, least significant first, each as a little sum with its carry.
 
-    `487+356` gives `7+6=13, 8+5+1=14, 4+3+1=8`; a borrow shows as a leading 1: `52-17` gives `12-7=5, 5-1-1=3`.
+    `487+356` gives `7+6=13, 8+5+1=14, 4+3+1=8`; a borrow shows as a leading 1: `52-17` gives `12-7=5, 5-1-1=3`; a
+    product is worked out before its carry is added: `27*4` gives `7*4=28, 2*4+2=8+2=10`.
     """
     parts, carry = [], 0
     first, second = str(a)[::-1], str(b)[::-1]
@@ -58,7 +59,8 @@ def steps(a: int, operator: str, b: int) -> str:
             carry = borrow
             continue
         total = x + y + carry if operator == "+" else x * y + carry
-        parts.append(f"{x}{operator}{y}{f'+{carry}' if carry else ''}={total}")
+        between = f"={x * y}+{carry}" if operator == "*" and carry else ""
+        parts.append(f"{x}{operator}{y}{f'+{carry}' if carry else ''}{between}={total}")
         carry = total // 10
     return ", ".join(parts)
 

@@ -19,7 +19,7 @@ from glm_rocm.pocket.data.results import tool_result
 from glm_rocm.pocket.data.turns import Turn
 from glm_rocm.pocket.data.values import TRAIN
 
-MIX = {"arithmetic": 0.30, "sums": 0.22, "tools": 0.25, "lookup": 0.10, "identity": 0.03, "loop": 0.04, "mixed": 0.06}
+MIX = {"arithmetic": 0.30, "sums": 0.20, "tools": 0.26, "lookup": 0.13, "identity": 0.03, "loop": 0.03, "mixed": 0.05}
 """Share of the training conversations by task."""
 
 CALCULATORS = {"calculate", "python"}

@@ -59,7 +59,7 @@ NOUNS = _words(
     "flight hotel message door alarm timer channel camera server record card bill page menu folder sensor heater "
     "order items address contact issue team product car window data city job"
 )
-NOUNS_HELD_OUT = _words("invoice battery calendar printer elevator recipe playlist contract vehicle passport")
+NOUNS_HELD_OUT = _words("invoice battery magazine printer elevator recipe playlist contract vehicle passport")
 
 STRING_ARGUMENTS = _words(
     "city name date day color title id code mode owner place target source format state kind label topic query user "
