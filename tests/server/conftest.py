@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import operator
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 KEY = "test-key"
 READY_WITHIN_S = 540
 
@@ -58,6 +56,12 @@ class Server:
     def client(self, key: str = KEY) -> OpenAI:
         return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0, timeout=120)
 
+    def run_example(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """A program of examples/ against this server."""
+        place = {"OPENAI_BASE_URL": f"http://127.0.0.1:{self.port}/v1", "OPENAI_API_KEY": KEY}
+        command = [sys.executable, str(EXAMPLES / name), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **place})
+
     def pids(self) -> list[int]:
         """The supervisor and everything below it."""
         parents: dict[int, list[int]] = {}
@@ -77,78 +81,6 @@ class Server:
             self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=90)
         return self.process.returncode
-
-
-class Tools:
-    """GLM's four tools, really run: a tiny web of pages and a Python that can only do sums."""
-
-    SCHEMAS = (
-        ("python", "Run Python code and return what it prints.", "code", "string"),
-        ("browser.search", "Search the web.", "query", "string"),
-        ("browser.open", "Open a search result.", "id", "integer"),
-        ("browser.find", "Find a text in the open page.", "pattern", "string"),
-    )
-    PAGES = {  # noqa: RUF012
-        "Anna": {"price": "52", "owner": "Tom"},
-        "Brimo": {"weight": "317", "color": "green"},
-        "Zelka": {"code": "QX4T", "street": "Maple Road"},
-    }
-    OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.open_page: str | None = None
-
-    def schemas(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "type": "function",
-                "function": {
-                    "name": name,
-                    "description": description,
-                    "parameters": {
-                        "type": "object",
-                        "properties": {argument: {"type": kind}},
-                        "required": [argument],
-                    },
-                },
-            }
-            for name, description, argument, kind in self.SCHEMAS
-        ]
-
-    def run(self, name: str, arguments: str) -> str:
-        """One call as the model made it; what it cannot do it says in words, as tools do."""
-        given = json.loads(arguments)
-        self.calls.append((name, given))
-        try:
-            return str(getattr(self, name.replace(".", "_"))(**given))
-        except (ValueError, SyntaxError, LookupError, TypeError) as error:
-            return f"error: {error}"
-
-    def python(self, code: str) -> str:
-        inside = re.fullmatch(r"\s*print\((.*)\)\s*", code)
-        return str(self._value(ast.parse(inside[1] if inside else code, mode="eval").body))
-
-    def _value(self, node: ast.expr) -> int:
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return node.value
-        if isinstance(node, ast.BinOp) and type(node.op) in self.OPERATORS:
-            return int(self.OPERATORS[type(node.op)](self._value(node.left), self._value(node.right)))
-        raise ValueError(f"only sums of whole numbers, not {ast.dump(node)}")
-
-    def browser_search(self, query: str) -> str:
-        titles = list(self.PAGES)
-        hits = [title for title in titles if title.lower() in query.lower()] or titles
-        others = [title for title in titles if title not in hits][:1]
-        return "\n".join(f"[{titles.index(title) + 1}] {title}" for title in [*others, *hits])
-
-    def browser_open(self, id: int) -> str:
-        self.open_page = list(self.PAGES)[id - 1]
-        return f"A page about {self.open_page}."
-
-    def browser_find(self, pattern: str) -> str:
-        facts = self.PAGES.get(self.open_page or "", {})
-        return f"The {pattern} is {facts[pattern]}." if pattern in facts else f"no {pattern} here"
 
 
 @pytest.fixture(scope="session")
@@ -177,8 +109,3 @@ def client(pocket: Server) -> OpenAI:
 @pytest.fixture
 def model(pocket: Server) -> str:
     return pocket.model
-
-
-@pytest.fixture
-def tools() -> Tools:
-    return Tools()

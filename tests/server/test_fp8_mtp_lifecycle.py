@@ -59,7 +59,7 @@ def answers(client: OpenAI, model: str) -> int:
         message = client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": f"What is {a} + {b}?"}], temperature=0, max_tokens=120
         ).choices[0]
-        right += (message.message.content or "").strip() == f"{a} + {b} = {a + b}."
+        right += (message.message.content or "").strip() == f"{a}+{b}={a + b}."
     return right
 
 

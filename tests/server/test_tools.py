@@ -18,16 +18,24 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-SEAT = {
+CURRENCY = {
     "type": "function",
     "function": {
-        "name": "book_table",
-        "description": "Book a table.",
+        "name": "convert_currency",
+        "description": "Convert money.",
         "parameters": {
             "type": "object",
-            "properties": {"name": {"type": "string"}, "people": {"type": "integer"}},
-            "required": ["name", "people"],
+            "properties": {"amount": {"type": "number"}, "from": {"type": "string"}, "to": {"type": "string"}},
+            "required": ["amount", "from", "to"],
         },
+    },
+}
+TIMER = {
+    "type": "function",
+    "function": {
+        "name": "set_timer",
+        "description": "Set a timer.",
+        "parameters": {"type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]},
     },
 }
 TIME = {
@@ -94,11 +102,21 @@ def test_streamed_call_equals_the_whole_one(client: OpenAI, model: str, mode: st
     assert json.loads(arguments) == {"city": "Vrontaka"}
 
 
-def test_arguments_have_the_types_of_the_schema(client: OpenAI, model: str) -> None:
-    choice = create(client, model, "Book a table for 4 people in the name of Hedwig.", [WEATHER, SEAT]).choices[0]
+@pytest.mark.parametrize(
+    ("question", "name", "arguments"),
+    [
+        ("Set a timer for 17 minutes.", "set_timer", {"minutes": 17}),
+        ("How much is 12.5 USD in EUR?", "convert_currency", {"amount": 12.5, "from": "USD", "to": "EUR"}),
+    ],
+    ids=["integer", "number-and-strings"],
+)
+def test_arguments_have_the_types_of_the_schema(
+    client: OpenAI, model: str, question: str, name: str, arguments: dict[str, Any]
+) -> None:
+    choice = create(client, model, question, [WEATHER, TIMER, CURRENCY]).choices[0]
     (call,) = choice.message.tool_calls
-    assert call.function.name == "book_table"
-    assert json.loads(call.function.arguments) == {"name": "Hedwig", "people": 4}
+    assert call.function.name == name
+    assert json.loads(call.function.arguments) == arguments
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -138,24 +156,18 @@ def test_round_trip_ends_in_an_answer_made_of_the_result(client: OpenAI, model: 
     ("question", "expected", "answer"),
     [
         ("Use python to compute 2834 * 57.", ["python"], "161538"),
-        ("What is the weight of Brimo? Use the browser.", ["browser.search", "browser.open", "browser.find"], "317"),
+        (
+            "What is the weight of Brimo? Use the browser.",
+            ["browser.search", "browser.open", "browser.find"],
+            "317",
+        ),
     ],
+    ids=["python", "browser"],
 )
 def test_loop_with_the_four_tools_until_no_call_is_left(
-    client: OpenAI, model: str, tools: Any, question: str, expected: list[str], answer: str
+    pocket: Any, question: str, expected: list[str], answer: str
 ) -> None:
-    messages: list[Any] = [{"role": "user", "content": question}]
-    for _ in range(8):
-        choice = client.chat.completions.create(
-            model=model, messages=messages, tools=tools.schemas(), temperature=0, max_tokens=200
-        ).choices[0]
-        if choice.finish_reason != "tool_calls":
-            break
-        kept = choice.message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"})
-        messages.append({**kept, "reasoning": getattr(choice.message, "reasoning", None) or ""})
-        for call in choice.message.tool_calls:
-            result = tools.run(call.function.name, call.function.arguments)
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
-    assert choice.finish_reason == "stop"
-    assert [name for name, _ in tools.calls] == expected
-    assert answer in choice.message.content
+    done = pocket.run_example("tool_loop.py", question)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition("(")[0] for line in done.stderr.splitlines()] == expected
+    assert answer in done.stdout
