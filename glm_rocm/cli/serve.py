@@ -90,7 +90,7 @@ def run(
     """Check, show the plan, start the engine, and stay until it is stopped."""
     from glm_rocm.serve import Supervisor, check_port
 
-    require_engine(engine)
+    require_engine(engine, made.target.vendor)
     require_machine(made)
     check_port(asked.host, asked.port)
     folder = state_folder(state, asked.port)
@@ -132,30 +132,21 @@ def refuse_plan_flags(ctx: typer.Context) -> None:
             )  # fmt: skip
 
 
-def require_engine(engine: Engine) -> None:
-    """The engine is installed, in a version that the adapter is made for, and serves.
+def require_engine(engine: Engine, vendor: str) -> None:
+    """The engine serves, and is installed in a version that the adapter is made for.
 
     Raises:
         EngineError: it is not.
     """
-    from packaging.specifiers import SpecifierSet
+    from glm_rocm.engines import check_installed
 
-    found = engine.found_version()
-    install = f"pip install '{engine.name}{engine.supported}', or see `glm-rocm doctor`"
     if not engine.serves:
         raise EngineError(
             f"engine `{engine.name}` serves nobody",
             required="an engine with an HTTP server",
             hint="glm-rocm generate PROMPT",
         )
-    if found is None:
-        raise EngineError(
-            f"engine `{engine.name}` is not installed", required=f"{engine.name} {engine.supported}", hint=install
-        )
-    if not SpecifierSet(engine.supported).contains(found, prereleases=True):
-        raise EngineError(
-            f"engine `{engine.name}` is of version {found}", required=f"{engine.name} {engine.supported}", hint=install
-        )
+    check_installed(engine, vendor)
 
 
 def require_machine(made: Plan) -> None:

