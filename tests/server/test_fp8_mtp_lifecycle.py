@@ -26,7 +26,7 @@ SUMS = [(12 + 7 * number % 80, 5 + 11 * number % 60) for number in range(12)]
 def fp8_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fp8") / "pocket-fp8"
     command = [sys.executable, "-m", "glm_rocm.cli", "quantize", "pocket", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, timeout=540)
     return folder
 
 
