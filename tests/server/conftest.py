@@ -18,18 +18,20 @@ from openai import OpenAI
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KEY = "test-key"
+OLD_VARIABLES = {"VLLM_ATTENTION_BACKEND": "XFORMERS", "TORCH_CUDA_ARCH_LIST": "9.0+PTX"}
+"""What GLM's README of 2025 has people set."""
 READY_WITHIN_S = 540
 
 
 class Server:
     """`glm-rocm serve MODEL --port PORT ...` in a process of its own, waited for until it says that it is ready."""
 
-    def __init__(self, folder: Path, model: str, port: int, *flags: str) -> None:
+    def __init__(self, folder: Path, model: str, port: int, *flags: str, **more: str) -> None:
         self.port = port
         self.log = folder / f"port-{port}/engine.log"
         self.stderr = folder / f"serve-{time.monotonic_ns()}.txt"
         command = [sys.executable, "-m", "glm_rocm.cli", "serve", model, "--port", str(port), "--json", *flags]
-        variables = {"GLM_ROCM_API_KEY": KEY, "GLM_ROCM_STATE": str(folder)}
+        variables = {"GLM_ROCM_API_KEY": KEY, "GLM_ROCM_STATE": str(folder), **more}
         with self.stderr.open("w") as stderr:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, **variables}
@@ -90,8 +92,8 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pocket(server_folder: Path) -> Iterator[Server]:
-    """The pocket GLM as `glm-rocm serve` serves it by default, behind a key."""
-    server = Server(server_folder, "pocket", 18210)
+    """The pocket GLM as `glm-rocm serve` serves it by default, behind a key, with yesterday's variables set."""
+    server = Server(server_folder, "pocket", 18210, **OLD_VARIABLES)
     yield server
     assert server.stop() == 0
 

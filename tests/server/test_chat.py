@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -149,9 +150,17 @@ def test_prompt_beyond_the_context_is_refused_and_the_server_lives(client: OpenA
     assert ask(client, model, "Hello").choices[0].message.content
 
 
-def test_key_stands_in_no_command_line_and_no_log(pocket: Any) -> None:
-    from pathlib import Path
+def test_variable_that_no_engine_reads_stops_at_the_supervisor_and_the_other_goes_on(pocket: Any) -> None:
+    notes = " ".join(pocket.events[0]["plan"]["notes"])
+    assert "VLLM_ATTENTION_BACKEND=XFORMERS is read by no engine any more" in notes
+    supervisor, _, engine, *_ = pocket.pids()
+    assert "VLLM_ATTENTION_BACKEND=XFORMERS" in Path(f"/proc/{supervisor}/environ").read_text()
+    variables = Path(f"/proc/{engine}/environ").read_text().split("\0")
+    assert "TORCH_CUDA_ARCH_LIST=9.0+PTX" in variables
+    assert not [variable for variable in variables if variable.startswith("VLLM_ATTENTION_BACKEND")]
 
+
+def test_key_stands_in_no_command_line_and_no_log(pocket: Any) -> None:
     for pid in pocket.pids():
         assert "test-key" not in Path(f"/proc/{pid}/cmdline").read_text()
     assert "test-key" not in pocket.log.read_text() + pocket.stderr.read_text()
