@@ -72,6 +72,7 @@ def padded(side: str) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
+@pytest.mark.slow
 def test_eight_prompts_of_other_lengths_one_by_one(
     checkpoint: Path, plan_for: Callable[..., Plan], calls: Callable[[], Counter[str]]
 ) -> None:
