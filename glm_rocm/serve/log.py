@@ -10,7 +10,8 @@ LIMIT_BYTES = 64 << 20
 
 
 class EngineLog:
-    """Opened at once, so that a folder that cannot be written is told before an engine is started.
+    """Opened at once, so that a folder that cannot be written is told before an engine is started. What an earlier run
+    left there becomes `<name>.1`.
 
     Raises:
         OSError: the file cannot be opened.
@@ -19,8 +20,14 @@ class EngineLog:
     def __init__(self, path: Path, limit: int = LIMIT_BYTES) -> None:
         self.path = path
         self.limit = limit
+        if path.is_file():
+            path.replace(self._earlier)
         self.file: RawIOBase | None = path.open("wb", buffering=0)
         self.size = 0
+
+    @property
+    def _earlier(self) -> Path:
+        return self.path.with_name(self.path.name + ".1")
 
     def write(self, text: str) -> None:
         """Append, unbuffered. Where that fails (a full disk) the log ends; the engine's output goes on being read."""
@@ -39,7 +46,7 @@ class EngineLog:
     def _turn(self) -> None:
         assert self.file is not None
         self.file.close()
-        self.path.replace(self.path.with_name(self.path.name + ".1"))
+        self.path.replace(self._earlier)
         self.file = self.path.open("wb", buffering=0)
         self.size = 0
 

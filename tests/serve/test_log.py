@@ -27,6 +27,15 @@ def test_each_line_can_be_read_at_once(tmp_path: Path) -> None:
     log.close()
 
 
+def test_the_log_of_the_run_before_is_kept(tmp_path: Path) -> None:
+    for text in ("first\n", "second\n", "third\n"):
+        log = EngineLog(tmp_path / "engine.log")
+        log.write(text)
+        log.close()
+    assert (tmp_path / "engine.log.1").read_text() == "second\n"
+    assert (tmp_path / "engine.log").read_text() == "third\n"
+
+
 def test_a_full_disk_ends_the_log_and_nothing_else() -> None:
     log = EngineLog(Path("/dev/full"))
     log.write("one\n")

@@ -32,7 +32,9 @@ def fp8_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fp8(start_server: Any, server_folder: Path, fp8_checkpoint: Path) -> Iterator[Any]:
-    server = start_server(server_folder, str(fp8_checkpoint), PORT, "--served-model-name", "pocket-fp8")
+    server = start_server(
+        server_folder, str(fp8_checkpoint), PORT, "--served-model-name", "pocket-fp8", "--drain", "120"
+    )
     yield server
     server.stop()
 
