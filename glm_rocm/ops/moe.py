@@ -117,7 +117,8 @@ class Experts(Protocol):
             ids: `[T, K]` int32 or int64.
             weights: `[T, K]` fp32, applied after w2.
             w13_scale, w2_scale: fp32. channel_token: `[E, 2N, 1]` and `[E, H, 1]`. block:
-                `[E, ceil(2N/128), ceil(H/128)]` and `[E, ceil(H/128), ceil(N/128)]`.
+                `[E, 2 ceil(N/128), ceil(H/128)]` and `[E, ceil(H/128), ceil(N/128)]`; a checkpoint quantises gate and
+                up apart, so the up projection's blocks begin anew at row N, whether or not 128 divides it.
             quant: `none`, `channel_token` or `block`. Activations are really quantised, before either product: one
                 scale per token, or one per token and 128 columns for `block`.
             expert_map: `[E_global]` int32, the local number of a global id or -1 for an expert on another rank, which

@@ -36,9 +36,7 @@ class Selection:
         return tuple(verdict for verdict in self.trace if isinstance(verdict, Refused))
 
 
-def select(
-    problem: Problem, target: Target, kernels: Sequence[Kernel], *, asked: str | None = None
-) -> Selection:
+def select(problem: Problem, target: Target, kernels: Sequence[Kernel], *, asked: str | None = None) -> Selection:
     """The first of `kernels` that accepts the problem, or the one `asked` for by name.
 
     Args:

@@ -51,9 +51,7 @@ def self_attention(
     q = weights.q(x).view(tokens, spec.heads, spec.head_dim)
     k = weights.k(x).view(tokens, spec.kv_heads, spec.head_dim)
     v = weights.v(x).view(tokens, spec.kv_heads, spec.head_dim)
-    q, k = norm_rope(
-        q, k, batch.positions, cos_sin, q_weight=weights.q_norm, k_weight=weights.k_norm, eps=spec.rms_eps
-    )
+    q, k = norm_rope(q, k, batch.positions, cos_sin, q_weight=weights.q_norm, k_weight=weights.k_norm, eps=spec.rms_eps)
     store_kv(k, v, cache.k, cache.v, batch.slots, k_scale=cache.k_scale, v_scale=cache.v_scale)
     attended = attention(
         q,

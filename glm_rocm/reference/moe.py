@@ -82,8 +82,11 @@ def swiglu(
 
     Args:
         x: `[T, H]`.
-        w13: `[2N, H]`, the gate's rows, then the up projection's.
+        w13: `[2N, H]`, the gate's rows, then the up projection's; its scale likewise, one half each.
         w2: `[H, N]`.
     """
-    gate, up = linear(x, w13, w_scale=w13_scale, quant=quant).chunk(2, -1)  # [T, N] each
+    gate_scale, up_scale = (None, None) if w13_scale is None else w13_scale.chunk(2, 0)
+    gate_weight, up_weight = w13.chunk(2, 0)
+    gate = linear(x, gate_weight, w_scale=gate_scale, quant=quant)  # [T, N]
+    up = linear(x, up_weight, w_scale=up_scale, quant=quant)
     return linear(torch.nn.functional.silu(gate) * up, w2, w_scale=w2_scale, quant=quant)

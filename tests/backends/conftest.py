@@ -109,6 +109,15 @@ def quantize(w: Tensor, quant: str, dtype: torch.dtype) -> tuple[Tensor, Tensor 
     return reference_quant.quantize_blocks(w, (128, 128), dtype)
 
 
+def quantize_pair(w13: Tensor, quant: str, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Gate and up quantised apart, as a checkpoint holds them, then one below the other."""
+    (gate, gate_scale), (up, up_scale) = (quantize(part, quant, dtype) for part in w13.chunk(2, 1))
+    if gate_scale is None or up_scale is None:
+        return w13, None
+    bits = torch.cat([gate.view(torch.uint8), up.view(torch.uint8)], 1)
+    return bits.view(dtype), torch.cat([gate_scale, up_scale], 1)
+
+
 @pytest.fixture
 def quantized() -> Callable[[Tensor, str, torch.dtype], tuple[Tensor, Tensor | None]]:
     """The function that quantises a weight by the reference."""
@@ -135,7 +144,7 @@ def experts_case() -> Callable[..., ExpertsCase]:
         w13 = torch.randn(experts, 2 * intermediate, hidden, generator=random) / hidden**0.5
         w2 = torch.randn(experts, hidden, intermediate, generator=random) / intermediate**0.5
         w13, w2 = w13.to(dtype), w2.to(dtype)
-        (codes13, scale13), (codes2, scale2) = quantize(w13, quant, fp8), quantize(w2, quant, fp8)
+        (codes13, scale13), (codes2, scale2) = quantize_pair(w13, quant, fp8), quantize(w2, quant, fp8)
         x = torch.full((tokens, hidden + 8), float("nan"), dtype=dtype)[:, 4 : 4 + hidden]
         x.copy_(torch.randn(tokens, hidden, generator=random))
         ids = torch.rand(tokens, experts, generator=random).argsort(-1)[:, :top_k].int()

@@ -61,9 +61,7 @@ def test_decode_of_a_full_group_and_one_more(attention_case: Build) -> None:
 @pytest.mark.parametrize("kv_dtype", [torch.float8_e4m3fn, torch.float8_e4m3fnuz], ids=str)
 @pytest.mark.parametrize("layout", ["vllm", "separate"])
 def test_fp8_cache_with_scales(attention_case: Build, kv_dtype: torch.dtype, layout: str) -> None:
-    case = attention_case(
-        MIXED, dtype=torch.bfloat16, kv_dtype=kv_dtype, layout=layout, k_scale=0.02, v_scale=0.03
-    )
+    case = attention_case(MIXED, dtype=torch.bfloat16, kv_dtype=kv_dtype, layout=layout, k_scale=0.02, v_scale=0.03)
     hold(case, "float8")
 
 

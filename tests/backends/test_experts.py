@@ -141,9 +141,7 @@ def test_fnuz_weights_give_what_fn_weights_give(experts_case: Build) -> None:
     x, w13, w2, ids, weights = case.arguments
     codes13, scale13 = fn_to_fnuz(w13, case.options["w13_scale"])
     codes2, scale2 = fn_to_fnuz(w2, case.options["w2_scale"])
-    got = moe.experts(
-        x, codes13, codes2, ids, weights, w13_scale=scale13, w2_scale=scale2, quant="channel_token"
-    )
+    got = moe.experts(x, codes13, codes2, ids, weights, w13_scale=scale13, w2_scale=scale2, quant="channel_token")
     compare(got, reference(*case.arguments, **case.options), KERNEL.tolerance["float8"])
 
 

@@ -40,6 +40,14 @@ def drop_tail(w: Tensor) -> Tensor:
     return bits.view(w.dtype)
 
 
+def widened(codes: Tensor, scale: Tensor, quant: str, parts: int) -> Tensor:
+    """All experts' weights in fp32; gate and up are two parts with blocks of their own."""
+    halves = zip(codes.chunk(parts, 1), scale.chunk(parts, 1), strict=True)
+    pairs = [list(zip(part, part_scale, strict=True)) for part, part_scale in halves]
+    wide = [torch.stack([reference_linear.dequantize_weight(w, s, quant) for w, s in half]) for half in pairs]
+    return torch.cat(wide, 1)
+
+
 @pytest.mark.parametrize(("quant", "dtype"), [("none", "bfloat16"), ("channel_token", "float8"), ("block", "float8")])
 class TestExperts:
     """Mutations of the experts, in BF16 and in both FP8 schemes."""
@@ -98,10 +106,8 @@ class TestFp8Experts:
     def test_activations_left_unquantised(self, case: Any, want: Tensor, quant: str) -> None:
         """FP8 weights alone: half the error of FP8, so only a gate on the same bits sees it."""
         x, w13, w2, ids, weights = case.arguments
-        wide13, wide2 = (
-            torch.stack([reference_linear.dequantize_weight(w, s, quant) for w, s in zip(codes, scale, strict=True)])
-            for codes, scale in ((w13, case.options["w13_scale"]), (w2, case.options["w2_scale"]))
-        )
+        wide13 = widened(w13, case.options["w13_scale"], quant, parts=2)
+        wide2 = widened(w2, case.options["w2_scale"], quant, parts=1)
         caught(moe.experts(x.float(), wide13, wide2, ids, weights), want, "cpu.experts", "float8")
 
 
@@ -216,9 +222,7 @@ class TestNormRope:
     def want(self, inputs: tuple[Tensor, ...]) -> Tensor:
         q, k, positions, q_weight, k_weight = inputs
         table = cos_sin_table(64, 64, 1e6)
-        return reference_norm_rope.norm_rope(
-            q, k, positions, table, q_weight=q_weight, k_weight=k_weight, eps=1e-5
-        )[0]
+        return reference_norm_rope.norm_rope(q, k, positions, table, q_weight=q_weight, k_weight=k_weight, eps=1e-5)[0]
 
     def test_whole_head_rotated(self, inputs: tuple[Tensor, ...], want: Tensor) -> None:
         q, k, positions, q_weight, k_weight = inputs

@@ -56,9 +56,7 @@ def test_fnuz_quantises_to_224_so_that_both_formats_share_their_codes() -> None:
 def test_conversion_is_exact_for_all_256_codes() -> None:
     codes, scale = CODES.view(E4M3FN.dtype), torch.tensor([3.0])
     converted, doubled = fn_to_fnuz(codes, scale)
-    torch.testing.assert_close(
-        dequantize(converted, doubled), dequantize(codes, scale), rtol=0, atol=0, equal_nan=True
-    )
+    torch.testing.assert_close(dequantize(converted, doubled), dequantize(codes, scale), rtol=0, atol=0, equal_nan=True)
     assert int(converted.view(torch.uint8)[0x80]) == 0, "-0 would be NaN"
     assert converted.float()[[0x7F, 0xFF]].isnan().all(), "NaN would be +-240"
 

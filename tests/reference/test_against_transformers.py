@@ -102,9 +102,7 @@ def test_mtp_equals_its_parts_from_transformers(tiny_glm: Make) -> None:
     want = norm(want_hidden, "shared_head.norm") @ extra["shared_head.head"].T
 
     cos_sin = cos_sin_table(TOKENS, spec.rotary_dim, spec.rope_theta)
-    got, got_hidden = mtp(
-        embedded, last, weights, empty_cache(TOKENS, spec), one_sequence(TOKENS), cos_sin, spec
-    )
+    got, got_hidden = mtp(embedded, last, weights, empty_cache(TOKENS, spec), one_sequence(TOKENS), cos_sin, spec)
     torch.testing.assert_close(got_hidden, want_hidden, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
 

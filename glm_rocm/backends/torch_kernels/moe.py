@@ -70,7 +70,7 @@ def experts(
     result = torch.empty_like(x) if out is None else out
     if expert_map is not None:
         ids = torch.where(ids < 0, -1, expert_map[ids.clamp_min(0).long()])
-    first_layer, second_layer = Grouped(w13, w13_scale, quant), Grouped(w2, w2_scale, quant)
+    first_layer, second_layer = Grouped(w13, w13_scale, quant, 2), Grouped(w2, w2_scale, quant, 1)
     for start in range(0, x.shape[0], CHUNK):
         chunk = slice(start, start + CHUNK)
         result[chunk] = _mix(x[chunk], first_layer, second_layer, ids[chunk], weights[chunk].float())
@@ -79,11 +79,15 @@ def experts(
 
 @dataclass(frozen=True)
 class Grouped:
-    """One of an expert's two products for all experts: `w [E, N, K]`, its scale and scheme."""
+    """One of an expert's two products for all experts: `w [E, N, K]`, its scale and scheme.
+
+    `parts` weights lie one below the other, each with blocks of its own: gate and up in the first product.
+    """
 
     w: Tensor
     scale: Tensor | None
     quant: str
+    parts: int
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The activations `[T, K]` in fp32 as the product takes them, and the factor `[T, 1]` that its result needs."""
@@ -102,7 +106,8 @@ class Grouped:
     def widened(self, expert: int) -> Tensor:
         """An expert's weight in fp32; per-channel scales are left for the result, which is smaller."""
         if self.quant == "block" and self.scale is not None:
-            return widen_blocks(self.w[expert], self.scale[expert])
+            apart = zip(self.w[expert].chunk(self.parts), self.scale[expert].chunk(self.parts), strict=True)
+            return torch.cat([widen_blocks(part, scale) for part, scale in apart])
         return widen(self.w[expert])
 
 
