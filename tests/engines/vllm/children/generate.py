@@ -1,0 +1,62 @@
+"""Generate in a real vLLM of this process: `generate.py MODEL OPTIONS`; stdin has {"prompts", "tokens", "logprobs"}.
+
+OPTIONS is JSON for `LLM()`. Without GLM_ROCM_PLAN it is vLLM alone. Kernel calls are counted at the functions that the
+plan's kernels name, so that a fallback to vLLM's own shows.
+"""
+
+import collections
+import functools
+import importlib
+import json
+import sys
+from typing import Any
+
+calls: collections.Counter[str] = collections.Counter()
+
+
+def count(module: str, name: str) -> None:
+    found = importlib.import_module(module)
+    original = getattr(found, name)
+
+    @functools.wraps(original)
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls[name] += 1
+        return original(*arguments, **options)
+
+    setattr(found, name, counted)
+
+
+def main() -> None:
+    for module, names in {"attention": ("attention", "store_kv"), "moe": ("experts",), "linear": ("linear",)}.items():
+        for name in names:
+            count(f"glm_rocm.backends.torch_kernels.{module}", name)
+    from vllm import LLM, SamplingParams
+
+    asked = json.load(sys.stdin)
+    options = {"dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 8, "block_size": 128}
+    options |= {"kv_cache_memory_bytes": 64 << 20, "disable_log_stats": False, "max_logprobs": -1}
+    llm = LLM(model=sys.argv[1], **options | json.loads(sys.argv[2]))
+    sampling = SamplingParams(
+        temperature=0, ignore_eos=True, max_tokens=asked["tokens"], prompt_logprobs=asked.get("logprobs")
+    )
+    prompts = [{"prompt_token_ids": prompt} for prompt in asked["prompts"]]
+    outputs = llm.generate(prompts, sampling, use_tqdm=False)
+    answer = {
+        "tokens": [list(output.outputs[0].token_ids) for output in outputs],
+        "calls": calls,
+        "drafts": {
+            metric.name: metric.value
+            for metric in llm.get_metrics()
+            if "spec_decode_num" in metric.name and hasattr(metric, "value")
+        },
+    }
+    if asked.get("logprobs") is not None:
+        answer["logprobs"] = [
+            [[position[token].logprob for token in sorted(position)] for position in output.prompt_logprobs[1:]]
+            for output in outputs
+        ]
+    print("RESULT " + json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""A real vLLM with our kernels against vLLM alone, transformers and the torch reference, on the pocket GLM in float32.
+
+Greedy tokens are compared in float32, where a tie of two logits is rare; FP8 is compared by the distributions over a
+prompt, since one activation code that rounds the other way may turn a token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glm_rocm.model import load_spec
+from glm_rocm.pocket import checkpoint_path
+from glm_rocm.quantize import quantize_checkpoint
+from glm_rocm.reference.model import load_model, logits, read_tensors
+
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
+
+Child = Callable[..., Any]
+PlanFor = Callable[..., Path]
+
+TOKENS = 32
+QUESTIONS = (
+    "What is 48 + 27?",
+    "Who are you?",
+    "What is 305 - 118? /nothink",
+    "My key is in the blue box. The lamp is in the red box. Where is the key?",
+    "What is 9 * 7?",
+    "Say hello to Mara.",
+    "What is 12 + 30, and what is 7 + 5?",
+    "Read this: " + "the tin is on the shelf; " * 12 + "where is the tin?",  # longer than a chunk of the prefill
+)
+KL_BOUND = 1e-3
+"""Mean KL between two computations of one FP8 model. A forgotten scale gives 10 times that and more (KL 0.01 to 3)."""
+
+
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(checkpoint_path())
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    read = tokenizer()
+    chats = [
+        read.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False)
+        for text in QUESTIONS
+    ]
+    return [read.encode(chat, add_special_tokens=False) for chat in chats]
+
+
+@pytest.fixture(scope="module")
+def generate(child: Child, prompts: list[list[int]]) -> Callable[..., Any]:
+    def run(model: Path, *, plan: Path | None = None, logprobs: int | None = None, **options: Any) -> Any:
+        asked = json.dumps({"prompts": prompts, "tokens": TOKENS if logprobs is None else 1, "logprobs": logprobs})
+        return child("generate", str(model), json.dumps(options), plan=plan, stdin=asked)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def vllm_alone(generate: Callable[..., Any]) -> Any:
+    return generate(checkpoint_path())
+
+
+@pytest.fixture(scope="module")
+def ours(generate: Callable[..., Any], plan_for: PlanFor) -> Any:
+    return generate(checkpoint_path(), plan=plan_for(dtype="float32"))
+
+
+def test_vllm_alone_calls_no_kernel_of_ours(vllm_alone: Any) -> None:
+    assert vllm_alone["calls"] == {}
+
+
+def test_our_kernels_give_the_tokens_of_vllm_alone(ours: Any, vllm_alone: Any) -> None:
+    assert ours["tokens"] == vllm_alone["tokens"]
+
+
+def test_our_kernels_give_the_tokens_of_transformers(ours: Any, prompts: list[list[int]]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(checkpoint_path(), dtype=torch.float32)
+    for prompt, got in zip(prompts, ours["tokens"], strict=True):
+        whole = model.generate(
+            torch.tensor([prompt]), do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS, eos_token_id=-1
+        )
+        assert got == whole[0, len(prompt) :].tolist()
+
+
+def test_every_layer_of_every_step_ran_our_kernels(ours: Any) -> None:
+    spec = load_spec(str(checkpoint_path()))
+    steps = ours["calls"]["attention"] // spec.layers
+    assert steps >= TOKENS
+    assert ours["calls"]["attention"] == ours["calls"]["store_kv"] == steps * spec.layers
+    assert ours["calls"]["experts"] >= steps * (spec.layers - spec.first_dense)
+    assert "linear" not in ours["calls"]  # a BF16 linear is vLLM's own
+
+
+def test_a_prefill_in_chunks_gives_the_same_tokens(ours: Any, generate: Callable[..., Any], plan_for: PlanFor) -> None:
+    chunked = generate(checkpoint_path(), plan=plan_for(dtype="float32"), max_num_batched_tokens=48)
+    assert chunked["tokens"] == ours["tokens"]
+    assert chunked["calls"]["attention"] > ours["calls"]["attention"]
+
+
+@pytest.mark.parametrize("drafted", [1, 2])
+def test_mtp_gives_the_same_tokens_and_most_drafts_are_accepted(
+    drafted: int, ours: Any, generate: Callable[..., Any], plan_for: PlanFor
+) -> None:
+    speculation = {"method": "mtp", "num_speculative_tokens": drafted}
+    found = generate(checkpoint_path(), plan=plan_for(dtype="float32", mtp=drafted), speculative_config=speculation)
+    assert found["tokens"] == ours["tokens"]
+    accepted = found["drafts"]["vllm:spec_decode_num_accepted_tokens"]
+    assert accepted > 0
+    assert accepted <= found["drafts"]["vllm:spec_decode_num_draft_tokens"]
+
+
+@pytest.fixture(scope="module", params=["fp8_channel_token", "fp8_block"])
+def fp8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("fp8") / request.param
+    quantize_checkpoint(checkpoint_path(), target, request.param)
+    return target
+
+
+def test_fp8_agrees_with_the_torch_reference(
+    fp8: Path, generate: Callable[..., Any], plan_for: PlanFor, prompts: list[list[int]]
+) -> None:
+    spec = load_spec(str(fp8))
+    found = generate(fp8, plan=plan_for(str(fp8), dtype="float32"), logprobs=spec.vocab)
+    assert found["calls"]["linear"] > 0
+    assert found["calls"]["experts"] > 0
+    reference = load_model(read_tensors(fp8), spec)
+    divergences = []
+    for prompt, got in zip(prompts, found["logprobs"], strict=True):
+        want = logits(reference, torch.tensor(prompt)).log_softmax(-1)[:-1].double()  # [T - 1, V]
+        divergences.append((want.exp() * (want - torch.tensor(got).double())).sum(-1))
+    assert torch.cat(divergences).mean().item() < KL_BOUND
+
+
+def test_vllm_alone_still_refuses_fp8_on_a_cpu(fp8: Path, generate: Callable[..., Any]) -> None:
+    with pytest.raises(AssertionError, match=r"Unsupported FP8 MoE backend|No FP8 MoE|Failed to find a kernel"):
+        generate(fp8, logprobs=0)
+
+
+def test_an_fp8_cache_changes_little(generate: Callable[..., Any], plan_for: PlanFor, prompts: list[list[int]]) -> None:
+    spec = load_spec(str(checkpoint_path()))
+    plan = plan_for(dtype="float32", kv_cache="fp8")
+    found = generate(checkpoint_path(), plan=plan, logprobs=spec.vocab, kv_cache_dtype="fp8")
+    reference = load_model(read_tensors(checkpoint_path()), spec)
+    divergences = []
+    for prompt, got in zip(prompts, found["logprobs"], strict=True):
+        want = logits(reference, torch.tensor(prompt)).log_softmax(-1)[:-1].double()
+        divergences.append((want.exp() * (want - torch.tensor(got).double())).sum(-1))
+    mean = torch.cat(divergences).mean().item()
+    assert 0 < mean < 2e-2
