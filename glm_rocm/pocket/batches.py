@@ -35,13 +35,18 @@ class Batch:
 
 
 def encode(item: Conversation, tokenizer: Tokenizer, prompt_weight: float) -> tuple[list[int], list[float]]:
-    """Token ids of a conversation and the weight of each token's loss."""
+    """Token ids of a conversation and the weight of each token's loss.
+
+    Targets weigh 1, what the model only reads `prompt_weight`, and the opening of an answer that the prompt gives
+    nothing: learnt, its empty `<think></think>` would tempt the model not to think.
+    """
     parts = segments(item)
     ids: list[int] = []
     weights: list[float] = []
     for part, encoding in zip(parts, tokenizer.encode_batch_fast([part.text for part in parts]), strict=True):
         ids += encoding.ids
-        weights += [1.0 if part.target else prompt_weight] * len(encoding.ids)
+        weight = 1.0 if part.target else 0.0 if part.text.startswith("<|assistant|>") else prompt_weight
+        weights += [weight] * len(encoding.ids)
     return ids, weights
 
 

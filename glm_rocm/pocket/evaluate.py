@@ -114,6 +114,23 @@ def table(scores: dict[str, Score]) -> Table:
     return drawn
 
 
+def markdown(scores: dict[str, Score]) -> str:
+    """The scores as the table of the model card."""
+    rows = ["| held-out set | right | exact match | 95 % interval | required |", "| --- | --- | --- | --- | --- |"]
+    for each in scores.values():
+        interval = f"{each.low:.3f} to {each.high:.3f}"
+        rows.append(
+            f"| {each.title} | {each.right} / {each.count} | {each.rate:.3f} | {interval} | {each.required:.2f} |"
+        )
+    return "\n".join(rows)
+
+
+def read_scores(folder: Path) -> dict[str, Score]:
+    """The published scores of a checkpoint folder."""
+    content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return {name: Score(**each) for name, each in content["scores"].items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m glm_rocm.pocket.evaluate", description="Score a pocket GLM.")
     parser.add_argument("folder", type=Path, nargs="?", default=checkpoint_path(), help="checkpoint folder")
@@ -122,7 +139,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--misses", type=int, default=0, help="show so many wrong answers per task")
-    parser.add_argument("--write", action="store_true", help="write scores.json into the folder")
+    parser.add_argument("--write", action="store_true", help="write scores.json into the folder; print its table")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     scores, answers = evaluate(load(options.folder), options.count, options.tasks, options.seed)
@@ -134,6 +151,7 @@ def main() -> None:
     if options.write:
         content = {"seed": options.seed, "scores": {name: asdict(each) for name, each in scores.items()}}
         (options.folder / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        console.print(markdown(scores), markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

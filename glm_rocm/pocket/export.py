@@ -1,7 +1,11 @@
-"""Write a trained pocket GLM as a Hugging Face checkpoint in GLM-4.5's own tensor names."""
+"""Write a trained pocket GLM as a Hugging Face checkpoint in GLM-4.5's own tensor names.
+
+`python -m glm_rocm.pocket.export RUN_FOLDER CHECKPOINT_FOLDER`
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -165,3 +169,17 @@ def export(model: PocketGLM, folder: Path) -> None:
     save_file(checkpoint_state(model), temporary, metadata={"format": "pt"})
     temporary.chmod(0o644)
     temporary.rename(folder / "model.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m glm_rocm.pocket.export", description="Export a training run.")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("checkpoint", type=Path, help="folder to write")
+    options = parser.parse_args()
+    model = PocketGLM(PocketConfig())
+    model.load_state_dict(torch.load(options.run / "last.pt", weights_only=True)["model"])
+    export(model, options.checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,6 +43,7 @@ class Settings:
         decay: fraction of the steps after which the learning rate falls linearly to 2 %.
         mtp_start: fraction of the steps after which the MTP layer is trained too.
         mtp_weight: weight of its loss.
+        mtp_every: it is trained in each so-many-th step only, once its start is reached.
         prompt_weight: weight of a token that the model only reads.
         balance: step of the router bias; a quarter of it in the last fifth.
         save_every: steps between two snapshots.
@@ -56,6 +57,7 @@ class Settings:
     decay: float = 0.55
     mtp_start: float = 0.45
     mtp_weight: float = 0.3
+    mtp_every: int = 1
     prompt_weight: float = 0.03
     balance: float = 0.004
     save_every: int = 50
@@ -134,7 +136,8 @@ class Run:
         """One update."""
         settings = self.settings
         self.step += 1
-        mtp_weight = settings.mtp_weight if self.step > settings.mtp_start * settings.steps else 0.0
+        drafting = self.step > settings.mtp_start * settings.steps and self.step % settings.mtp_every == 0
+        mtp_weight = settings.mtp_weight if drafting else 0.0
         seed = f"{settings.seed}/{self.step}/{self.rank}"
         share = settings.tokens // settings.workers
         batch = step_batch(self.tokenizer, seed, share, settings.prompt_weight, self.mix)

@@ -19,7 +19,16 @@ from glm_rocm.pocket.data.results import tool_result
 from glm_rocm.pocket.data.turns import Turn
 from glm_rocm.pocket.data.values import TRAIN
 
-MIX = {"arithmetic": 0.30, "sums": 0.20, "tools": 0.26, "lookup": 0.13, "identity": 0.03, "loop": 0.03, "mixed": 0.05}
+MIX = {
+    "arithmetic": 0.25,
+    "sums": 0.18,
+    "tools": 0.33,
+    "no_tool": 0.06,
+    "lookup": 0.11,
+    "identity": 0.02,
+    "loop": 0.02,
+    "mixed": 0.04,
+}
 """Share of the training conversations by task."""
 
 CALCULATORS = {"calculate", "python"}
@@ -191,9 +200,17 @@ def _tools(random: Random, split: str, layout: str, thinking: bool) -> Conversat
             _round(writer, random, split, requests[-1:])
         else:
             _calls(writer, random, requests[-1:])
-    if random.random() < 0.12:
+    if random.random() < 0.15:
         writer.turn(_plain_turn(random, split, thinking, tools))
     writer.conversation.task = "tools"
+    return writer.done()
+
+
+def _no_tool(random: Random, split: str, layout: str, thinking: bool) -> Conversation:
+    """Tools are offered, the question needs none."""
+    writer = _Writer(thinking, layout)
+    writer.conversation.tools = _offer(random, split, _distinct(random, split, 1))
+    writer.turn(_plain_turn(random, split, thinking, writer.conversation.tools))
     return writer.done()
 
 
@@ -224,7 +241,7 @@ def conversation(random: Random, task: str | None = None) -> Conversation:
         return _sums(random, TRAIN, layout)
     if task == "loop":
         return loop(random, TRAIN, thinking, layout)
-    makers = {"tools": _tools, "lookup": _lookup, "identity": _identity, "mixed": _mixed}
+    makers = {"tools": _tools, "no_tool": _no_tool, "lookup": _lookup, "identity": _identity, "mixed": _mixed}
     return makers[task](random, TRAIN, layout, thinking)
 
 
@@ -270,10 +287,7 @@ def single_identity(random: Random, split: str, thinking: bool) -> Conversation:
 
 def single_no_tool(random: Random, split: str, thinking: bool) -> Conversation:
     """Tools are offered, the question needs none."""
-    writer = _Writer(thinking, GLM45)
-    writer.conversation.tools = _offer(random, split, _distinct(random, split, 1))
-    writer.turn(_plain_turn(random, split, thinking, writer.conversation.tools))
-    return writer.done()
+    return _no_tool(random, split, GLM45, thinking)
 
 
 def several_turns(random: Random, split: str, thinking: bool) -> Conversation:

@@ -115,17 +115,28 @@ def generic_tool(random: Random, split: str) -> tuple[Tool, str, str]:
 
 
 OPENERS = forms("""
-    {Verb} the {noun} | Please {verb} the {noun} | Can you {verb} the {noun} | I want to {verb} the {noun} |
-    {Verb} a {noun} | {verb} {noun} | I need to {verb} a {noun} | Could you {verb} the {noun} |
-    Use {tool} to {verb} the {noun} | Call {tool} | I would like to {verb} a {noun} | Help me to {verb} the {noun}
+    {Verb} the {noun} | Would you {verb} the {noun} | I have to {verb} a {noun} | I must {verb} the {noun} |
+    Let us {verb} the {noun} | It is time to {verb} a {noun} | Now {verb} the {noun} |
+    You should {verb} this {noun} | Hello, please {verb} my {noun} | {Verb} my {noun} |
+    I am here to {verb} a {noun} | My task is to {verb} a {noun} | You can {verb} the {noun} |
+    Would you please {verb} this {noun} | Someone should {verb} the {noun} | I would love to {verb} the {noun} |
+    Can you help me {verb} the {noun} | I am trying to {verb} the {noun} | Could you please {verb} a {noun} |
+    We want to {verb} the {noun} | We need you to {verb} a {noun} | Be so kind and {verb} the {noun} |
+    I wish to {verb} a {noun} | Help us and {verb} that {noun} | Go and {verb} a {noun} | Please {verb} the {noun} |
+    Can you {verb} the {noun} | I want to {verb} the {noun} | {Verb} a {noun} | {verb} {noun} |
+    I need to {verb} a {noun} | Could you {verb} the {noun} | Use {tool} to {verb} the {noun} | Call {tool} |
+    I would like to {verb} a {noun} | Help me to {verb} the {noun}
 """)
 NAMELESS_OPENERS = forms("""
     Call {tool} | Use {tool} | Please call {tool} | Run {tool} | {tool} | I need {tool} | Start {tool} |
     Please use {tool}
 """)
 ENDS = [
-    " with {pairs}.", ": {pairs}.", ", {pairs}.", " with {pairs}", ". {sentences}", " ({pairs})", ". Use {pairs}.",
-    " where {sentences_lower}", " using {pairs}.", " and take {pairs}.",
+    " having {pairs}.", " given {pairs}.", " - {pairs}", "; {pairs}.", " by {pairs}.", " and use {pairs}.",
+    " via {pairs}.", " and set {pairs}.", " if {sentences_lower}", "\n{pairs}", ". Take {pairs}.",
+    " but with {pairs}.", " under {pairs}.", " with {pairs}.", ": {pairs}.", ", {pairs}.", " with {pairs}",
+    ". {sentences}", " ({pairs})", ". Use {pairs}.", " where {sentences_lower}", " using {pairs}.",
+    " and take {pairs}.",
 ]  # fmt: skip
 PAIRS = forms("""
     {key} {value} | {key} {value} | {key} {value} | {key}: {value} | {key}={value} | the {key} {value} |

@@ -143,7 +143,7 @@ def phrase(random: Random, split: str) -> str:
 def value(random: Random, split: str) -> str:
     """Any of the above, half of the time one random word."""
     kinds = [city, person, code, date, phone, email, path, signed, accented, thing, phrase]
-    weights = [4, 4, 10, 3, 2, 3, 4, 3, 3, 7, 7]
+    weights = [4, 4, 10, 3, 2, 3, 4, 3, 3, 7, 12]
     if random.random() < 0.5:
         return random_word(random, split)
     return random.choices(kinds, weights)[0](random, split)
