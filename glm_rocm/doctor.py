@@ -225,7 +225,7 @@ def _hooks(engine: Engine, version: str) -> tuple[Finding, list[Finding]]:
 
 def _cache(environ: Mapping[str, str]) -> Finding:
     """The hub's cache folder: there or creatable, writable, and what its disk has left."""
-    home = Path(environ.get("HF_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".cache/huggingface")
+    home = Path(environ.get("HF_HOME") or Path(environ.get("HOME", "/")) / ".cache/huggingface")
     folder = Path(environ.get("HF_HUB_CACHE") or home / "hub")
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(existing, os.W_OK):

@@ -165,10 +165,11 @@ StartTimeout = Annotated[
     ),
 ]
 Drain = Annotated[
-    float,
+    int,
     typer.Option(
         "--drain",
         min=0,
+        max=86400,
         metavar="S",
         help="Seconds that requests in flight get after SIGTERM or Ctrl-C.",
         rich_help_panel=_SERVER,

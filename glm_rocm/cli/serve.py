@@ -50,7 +50,7 @@ def serve(
     api_key: options.ApiKey = None,
     served_name: options.ServedName = None,
     start_timeout: options.StartTimeout = 3600.0,
-    drain: options.Drain = 30.0,
+    drain: options.Drain = 30,
     state: options.State = None,
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
@@ -67,7 +67,7 @@ def serve(
     if plan_file is not None:
         refuse_plan_flags(ctx)
     made, its_engine = read_plan(plan_file) if plan_file else make(wanted, planning=dry_run)
-    asked = ServeOptions(host, port, served_name, api_key, drain_s=round(drain), extra=tuple(ctx.obj or ()))
+    asked = ServeOptions(host, port, served_name, api_key, drain_s=drain, extra=tuple(ctx.obj or ()))
     if dry_run:
         if as_json:
             show_plain(made.to_json())
@@ -170,16 +170,18 @@ def require_machine(made: Plan) -> None:
 
 
 def state_folder(asked: Path | None, port: int) -> Path:
-    """Where plan and log of the server on `port` are kept: `--state`, or a temporary folder."""
-    base = asked or Path.home() / ".local/state/glm-rocm"
-    folder = base / f"port-{port}"
+    """Where plan and log of the server on `port` are kept: `--state`, the user's own folder, or a temporary one."""
+    name = f"port-{port}"
+    if asked is not None:
+        (asked / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        return asked / name
     try:
+        folder = Path.home() / ".local/state/glm-rocm" / name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(folder, os.W_OK):
             return folder
-    except OSError:
-        if asked is not None:
-            raise
+    except (OSError, RuntimeError):  # a read-only home, or a user id without any, both usual in containers
+        pass
     return Path(tempfile.mkdtemp(prefix="glm-rocm-"))
 
 

@@ -216,6 +216,7 @@ def test_state_folder_that_cannot_be(refuses: Run, tmp_path: Path) -> None:
         ["quantize"],
         ["generate"],
         ["--bogus"],
+        ["serve", "--drain", "inf"],
     ],
     ids=" ".join,
 )
