@@ -38,9 +38,10 @@ def last_error(lines: Iterable[str]) -> Cause:
     for position in range(len(bare) - 1, -1, -1):
         if (ours := _OURS.search(bare[position])) and (hint := _hint(bare[position + 1 :])):
             return Cause(ours[1], hint)
-    for text in reversed(bare):
-        if (_EXCEPTION.match(text) or _OTHER.match(text)) and not any(mark in text for mark in _NOTHING_NEW):
-            return Cause(f"`{text[:300]}`")
+    errors = [text for text in reversed(bare) if _EXCEPTION.match(text) or _OTHER.match(text)]
+    causes = [text for text in errors if not any(mark in text for mark in _NOTHING_NEW)]
+    if errors:
+        return Cause(f"`{(causes or errors)[0][:300]}`")
     return Cause(f"its last line is `{bare[-1][:300]}`" if bare else "it printed nothing")
 
 

@@ -21,6 +21,20 @@ def test_the_cause_is_told_and_not_its_echo_in_the_outer_process() -> None:
     assert last_error(VLLM_DIES.splitlines()).sentence == "`ValueError: Unsupported FP8 MoE backend: NONE`"
 
 
+CORE_KILLED = """\
+(APIServer pid=11) ERROR 11-24 09:41:38 [async_llm.py:906] AsyncLLM output_handler failed.
+(APIServer pid=11) ERROR 11-24 09:41:38 [async_llm.py] vllm.v1.engine.exceptions.EngineDeadError: EngineCore has died.
+INFO:     Finished server process [11]
+ - leaked function "get_operand"
+lib/python3.11/multiprocessing/resource_tracker.py:254: UserWarning: resource_tracker: There appear to be 1 leaked
+  warnings.warn('resource_tracker: There appear to be %d '
+"""
+
+
+def test_an_echo_is_told_where_it_is_all_there_is() -> None:
+    assert last_error(CORE_KILLED.splitlines()).sentence.endswith("EngineDeadError: EngineCore has died.`")
+
+
 def test_our_own_error_and_hint_go_before_everything_that_follows() -> None:
     lines = [
         "error: vLLM 0.31.0; vLLM ==0.32.* is required",
