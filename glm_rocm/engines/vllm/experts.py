@@ -6,7 +6,6 @@ is on, has the router put it into the weights: once either way, and the op's wei
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -14,9 +13,7 @@ import vllm.model_executor.layers.fused_moe.modular_kernel as mk
 from vllm.model_executor.layers.fused_moe.activation import MoEActivation
 from vllm.model_executor.layers.fused_moe.topk_weight_and_reduce import TopKWeightAndReduceNoOP
 from vllm.model_executor.layers.quantization.utils.quant_utils import (
-    GroupShape,
     QuantKey,
-    create_fp8_quant_key,
     kFp8Dynamic128Sym,
     kFp8DynamicTokenSym,
     kFp8Static128BlockSym,
@@ -33,14 +30,6 @@ SCHEMES: dict[tuple[QuantKey | None, QuantKey | None], str] = {
 }
 """vLLM's (weight, activation) quantisation keys, and the op's word for them."""
 
-BLOCK = 128
-REFINED = {create_fp8_quant_key(static=True, group_shape=GroupShape(edge, edge)): edge for edge in (64, 32)}
-"""Weight keys of a 128x128 checkpoint whose scales vLLM has repeated for smaller blocks, and their edge.
-
-It does so where 128 does not divide an expert's width (N = 192). With one rank the repetition is undone; with more, a
-rank's share may begin amid a block, and the op has no scales for that.
-"""
-
 
 class GlmExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
     """The experts of one layer, run by the kernel that the plan chose; it quantises activations itself."""
@@ -56,22 +45,6 @@ class GlmExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         return mk.FusedMoEActivationFormat.Standard
 
     @staticmethod
-    def is_supported_config(
-        cls: type[GlmExperts],
-        moe_config: Any,
-        weight_key: QuantKey | None,
-        activation_key: QuantKey | None,
-        activation_format: mk.FusedMoEActivationFormat,
-    ) -> tuple[bool, str | None]:
-        """vLLM's own questions, and whether a refined block can be made whole again."""
-        if weight_key in REFINED and moe_config.tp_size > 1:
-            return False, f"blocks of {BLOCK} that tensor parallelism cuts: use a smaller TP, or FP8 per channel"
-        supported: tuple[bool, str | None] = mk.FusedMoEExpertsModular.is_supported_config(
-            cls, moe_config, weight_key, activation_key, activation_format
-        )
-        return supported
-
-    @staticmethod
     def _supports_current_device() -> bool:
         return active_plan() is not None
 
@@ -81,8 +54,7 @@ class GlmExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
 
     @staticmethod
     def _supports_quant_scheme(weight_key: QuantKey | None, activation_key: QuantKey | None) -> bool:
-        refined = weight_key in REFINED and activation_key == kFp8Dynamic128Sym
-        return refined or (weight_key, activation_key) in SCHEMES
+        return (weight_key, activation_key) in SCHEMES
 
     @staticmethod
     def _supports_activation(activation: MoEActivation) -> bool:
@@ -115,16 +87,6 @@ class GlmExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
             return "none"
         return "channel_token" if self.block_shape is None else "block"
 
-    @functools.cached_property
-    def _scales(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Scales of w13 and w2 as the op has them: gate's and up's blocks apart, `BLOCK` wide."""
-        w13, w2 = self.w1_scale, self.w2_scale
-        if self._scheme() != "block" or self.block_shape == [BLOCK, BLOCK]:
-            return w13, w2
-        step = BLOCK // self.block_shape[0]
-        halves = w13.unflatten(1, (2, -1))[:, :, ::step, ::step]  # [E, 2, ceil(N/128), ceil(H/128)]
-        return halves.flatten(1, 2).contiguous(), w2[:, ::step, ::step].contiguous()
-
     def apply(
         self,
         output: torch.Tensor,  # [T, H]
@@ -147,14 +109,13 @@ class GlmExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         if apply_router_weight_on_input:
             raise NotImplementedError("GLM-4.5 / 4.6 weigh the experts' output, not their input")
         tensors = (hidden_states, w1, w2, topk_ids, topk_weights)
-        w13_scale, w2_scale = self._scales
         if torch.compiler.is_compiling():
-            experts_op(output, *tensors, w13_scale, w2_scale, self._scheme(), expert_map)
+            experts_op(output, *tensors, self.w1_scale, self.w2_scale, self._scheme(), expert_map)
             return
         kernel("moe.experts")(
             *tensors,
-            w13_scale=w13_scale,
-            w2_scale=w2_scale,
+            w13_scale=self.w1_scale,
+            w2_scale=self.w2_scale,
             quant=self._scheme(),
             expert_map=expert_map,
             out=output,
