@@ -131,7 +131,9 @@ def test_sixteen_clients_at_once_get_each_their_own_answer(client: OpenAI, model
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(one, sums))
-    assert answers == [f"{a}+{b}={a + b}." for a, b in sums]
+    # Nobody gets another's answer; that a sum is wrong once in sixteen is the model's affair.
+    assert [answer.partition("=")[0] for answer in answers] == [f"{a}+{b}" for a, b in sums]
+    assert sum(answer == f"{a}+{b}={a + b}." for answer, (a, b) in zip(answers, sums, strict=True)) >= 14
 
 
 def test_wrong_key_is_refused_and_the_right_one_is_needed(pocket: Any, model: str) -> None:
