@@ -12,10 +12,13 @@ from glm_rocm.errors import EngineError, UsageError
 PREFERENCE = ("vllm", "sglang", "transformers")
 """The order in which `--engine auto` looks for an installed engine that serves."""
 
+SHARED = {"base", "hook"}
+"""Modules beside the engines that are none: what an engine must offer, and how a hook is checked."""
+
 
 def engine_names() -> list[str]:
     """The engines that have a module here, installed or not, in order of preference."""
-    found = {module.name for module in pkgutil.iter_modules(__path__)} - {"base"}
+    found = {module.name for module in pkgutil.iter_modules(__path__)} - SHARED
     return [name for name in PREFERENCE if name in found] + sorted(found - set(PREFERENCE))
 
 
