@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
+from glm_rocm.errors import PlanError
 from glm_rocm.plan import Plan
 
 PLAN_VARIABLE = "GLM_ROCM_PLAN"
 """The one environment variable by which a plan reaches the engine's processes: the path of its JSON file."""
+
+
+def handed_plan(path: str) -> Plan:
+    """The plan in the file that `GLM_ROCM_PLAN` names.
+
+    Raises:
+        PlanError: the file cannot be read, or holds no plan of this version.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise PlanError(
+            f"`{PLAN_VARIABLE}` names `{path}`, which cannot be read ({problem.strerror})",
+            required="the plan file that `glm-rocm serve` writes",
+            hint=f"unset {PLAN_VARIABLE}",
+        ) from problem
+    return Plan.from_json(text)
 
 
 @dataclass(frozen=True)

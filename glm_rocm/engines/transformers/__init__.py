@@ -14,8 +14,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from glm_rocm.engines.base import DEFAULT_OPTIONS, PLAN_VARIABLE, Contract, ServeOptions
-from glm_rocm.engines.transformers.active import OPS, SUPPORTED
+from glm_rocm.engines.base import DEFAULT_OPTIONS, PLAN_VARIABLE, Contract, ServeOptions, handed_plan
+from glm_rocm.engines.transformers.active import OPS
+from glm_rocm.engines.transformers.install import SUPPORTED
 
 if TYPE_CHECKING:
     from glm_rocm.engines.transformers.generation import Generation
@@ -66,9 +67,9 @@ class TransformersEngine:
         path = os.environ.get(PLAN_VARIABLE)
         if not path:
             return
-        from glm_rocm.engines.transformers.active import install, read_plan
+        from glm_rocm.engines.transformers.install import install
 
-        install(read_plan(path))
+        install(handed_plan(path))
 
 
 ENGINE = TransformersEngine()

@@ -17,7 +17,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from glm_rocm.engines.transformers.active import NAME, install
+from glm_rocm.engines.transformers.active import NAME
+from glm_rocm.engines.transformers.install import install
 from glm_rocm.errors import EngineError, UsageError
 from glm_rocm.model.checkpoint import check_checkpoint, local_folder
 from glm_rocm.plan import Plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glm_rocm.engines.vllm.hooks import Hook
+from glm_rocm.engines.hook import Hook
 
 ATTENTION = Hook("transformers:AttentionInterface.register", "register our attention", ("key", "value"))
 MASK = Hook("transformers:AttentionMaskInterface.register", "hand padding to our attention as it is", ("key", "value"))

@@ -6,12 +6,12 @@ import functools
 import importlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from glm_rocm import backends
-from glm_rocm.engines.base import PLAN_VARIABLE
+from glm_rocm.engines.base import PLAN_VARIABLE, handed_plan
 from glm_rocm.errors import PlanError
+from glm_rocm.ops.attention import AttentionProblem
 from glm_rocm.ops.kernel import Kernel
 from glm_rocm.plan import Plan
 
@@ -24,17 +24,7 @@ def active_plan() -> Plan | None:
         PlanError: the variable names no readable file, or the file is not a plan of this version.
     """
     path = os.environ.get(PLAN_VARIABLE)
-    if not path:
-        return None
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as problem:
-        raise PlanError(
-            f"`{PLAN_VARIABLE}` names `{path}`, which cannot be read ({problem.strerror})",
-            required="the plan file that `glm-rocm serve` writes",
-            hint=f"unset {PLAN_VARIABLE}",
-        ) from problem
-    return Plan.from_json(text)
+    return handed_plan(path) if path else None
 
 
 def chosen(op: str) -> Kernel | None:
@@ -61,6 +51,23 @@ def store_kernel() -> Callable[..., Any]:
     module = _required("attention").entry.partition(":")[0]
     store: Callable[..., Any] = importlib.import_module(module).store_kv
     return store
+
+
+def require_attention(heads: int, kv_heads: int, head_dim: int) -> None:
+    """Refuse a model that is not the plan's: a plan file may outlive, in a shell, the model that it was made for.
+
+    Raises:
+        PlanError: the plan poses no attention problem of this shape.
+    """
+    plan = active_plan()
+    posed = [selection.problem for selection in plan.selections] if plan else []
+    shapes = [(p.heads, p.kv_heads, p.head_dim) for p in posed if isinstance(p, AttentionProblem)]
+    if (heads, kv_heads, head_dim) not in shapes:
+        raise PlanError(
+            f"a rank of this model has {heads} query and {kv_heads} key heads of {head_dim}",
+            required=f"the plan's model, `{plan.model.name if plan else None}`: {shapes}",
+            hint=f"unset {PLAN_VARIABLE}, or start it with `glm-rocm serve MODEL`",
+        )
 
 
 def _required(op: str) -> Kernel:

@@ -18,7 +18,7 @@ from vllm.v1.attention.backend import (
     MultipleOf,
 )
 
-from glm_rocm.engines.vllm.active import chosen, kernel, store_kernel
+from glm_rocm.engines.vllm.active import chosen, kernel, require_attention, store_kernel
 
 logger = init_logger("vllm.glm_rocm")
 
@@ -123,6 +123,7 @@ class GlmAttention(AttentionImpl[GlmMetadata]):  # type: ignore[misc]
         self.scale = float(scale)
         self.num_kv_heads = num_kv_heads or num_heads
         self.kv_cache_dtype = kv_cache_dtype
+        require_attention(self.num_heads, self.num_kv_heads, head_size)
         self._attention = kernel("attention")
         self._store = store_kernel()
         logger.info_once("attention by kernel %s", getattr(chosen("attention"), "name", None))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from glm_rocm.engines.hook import Hook
 from glm_rocm.engines.vllm import hooks
 from glm_rocm.engines.vllm.active import chosen
 from glm_rocm.engines.vllm.versions import SUPPORTED, found_version, is_supported
@@ -157,7 +158,7 @@ def _install_parsers() -> None:
             del loaded[PARSER_NAME]  # vLLM's, imported before us
 
 
-def _wrap(hook: hooks.Hook, decorate: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def _wrap(hook: Hook, decorate: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Replace a module's function by its decorated self, once per process."""
     original = hook.resolve()
     if getattr(original, _MARK, False):

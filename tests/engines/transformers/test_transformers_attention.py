@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glm_rocm.engines.transformers.active import install
 from glm_rocm.engines.transformers.attention import attend, padding_mask, slot_numbers, slot_view
+from glm_rocm.engines.transformers.install import install
 from glm_rocm.errors import UsageError
 from glm_rocm.plan import Plan
 

@@ -14,7 +14,7 @@ import pytest
 
 from glm_rocm.engines import engine_names, get_engine
 from glm_rocm.engines.base import Engine
-from glm_rocm.engines.transformers import active, hooks, plan_generation
+from glm_rocm.engines.transformers import active, hooks, install, plan_generation
 from glm_rocm.engines.transformers.generation import load_model
 from glm_rocm.errors import CheckpointError, EngineError, PlanError
 from glm_rocm.model import KNOWN
@@ -43,22 +43,22 @@ def test_a_hook_that_is_gone_is_refused_before_anything_loads(
     gone = dataclasses.replace(hooks.ATTENTION, path="transformers:AttentionInterface.enlist")
     monkeypatch.setattr(hooks, "HOOKS", (gone,))
     with pytest.raises(EngineError, match=r"AttentionInterface\.enlist"):
-        active.install(plan_for(checkpoint))
+        install.install(plan_for(checkpoint))
 
 
 @pytest.mark.parametrize("version", ["4.57.1", "5.18.0", "6.0.0"])
 def test_another_version_is_refused_with_what_is_required(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
     with pytest.raises(EngineError) as caught:
-        active.check_version()
+        install.check_version()
     assert version in caught.value.found
-    assert active.SUPPORTED in caught.value.required
+    assert install.SUPPORTED in caught.value.required
 
 
 @pytest.mark.parametrize("version", ["5.19.0", "5.23.0.dev0"])
 def test_versions_of_the_supported_range_are_taken(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
-    active.check_version()
+    install.check_version()
 
 
 def test_transformers_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_transformers_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(EngineError, match="not installed"):
-        active.check_version()
+        install.check_version()
     assert get_engine("transformers").found_version() is None
     assert get_engine("transformers").contracts() == []
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glm_rocm.engines.transformers.active import NAME, install
+from glm_rocm.engines.transformers.active import NAME
+from glm_rocm.engines.transformers.install import install
 from glm_rocm.plan import Plan
 
 NEW = 32

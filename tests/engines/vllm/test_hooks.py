@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from glm_rocm.engines.vllm.hooks import HOOKS, Hook
+from glm_rocm.engines.hook import Hook
+from glm_rocm.engines.vllm.hooks import HOOKS
 
 Child = Callable[..., Any]
 LIGHT = """

@@ -104,6 +104,11 @@ def test_every_layer_of_every_step_ran_our_kernels(ours: Any) -> None:
     assert "linear" not in ours["calls"]  # a BF16 linear is vLLM's own
 
 
+def test_a_plan_of_another_model_is_refused(generate: Callable[..., Any], plan_for: PlanFor) -> None:
+    with pytest.raises(AssertionError, match=r"12 query and 1 key heads of 128.*GLM-4\.5-Air"):
+        generate(checkpoint_path(), plan=plan_for("zai-org/GLM-4.5-Air", target="mi300x:2"))
+
+
 def test_a_prefill_in_chunks_gives_the_same_tokens(ours: Any, generate: Callable[..., Any], plan_for: PlanFor) -> None:
     chunked = generate(checkpoint_path(), plan=plan_for(dtype="float32"), max_num_batched_tokens=48)
     assert chunked["tokens"] == ours["tokens"]

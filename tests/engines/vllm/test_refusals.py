@@ -107,9 +107,10 @@ def test_aiter_means_nothing_off_rocm(make: Make) -> None:
 
 
 def test_a_hook_that_differs_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from glm_rocm.engines.hook import Hook
     from glm_rocm.engines.vllm import hooks
 
-    moved = hooks.Hook("json:dumps", "stand in for a hook that moved", ("value", "path"))
+    moved = Hook("json:dumps", "stand in for a hook that moved", ("value", "path"))
     monkeypatch.setattr(hooks, "HOOKS", (moved,))
     with pytest.raises(EngineError, match=r"json\.dumps"):
         install.check_hooks()
