@@ -1,5 +1,6 @@
 # Two commands do all: `make serve` and `make test`.
 SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 ENV   := .venvs/vllm
 PY    := $(ENV)/bin/python
 RUN   := $(ENV)/bin/glm-rocm
@@ -10,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 MODEL ?=
 ARGS  ?=
 
-.PHONY: help serve test test-fast test-package lint fix pictures env clean
+.PHONY: help serve test test-fast lint fix bench-cpu pictures env clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -31,7 +32,11 @@ lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house.
 	@$(ENV)/bin/lint-imports --no-cache | tail -n 4
 
 fix: $(ENV)/.dev ## Format and mend what can be mended.
-	@$(ENV)/bin/ruff check --fix --quiet . ; $(ENV)/bin/ruff format --quiet .
+	@$(ENV)/bin/ruff check --fix --quiet . || true
+	@$(ENV)/bin/ruff format --quiet .
+
+bench-cpu: $(ENV)/.dev ## Our kernels against vLLM's own CPU path, both served side by side.
+	@$(PY) ci/bench_vllm_cpu.py $(ARGS)
 
 pictures: $(ENV)/.dev ## Draw the README's pictures anew.
 	@$(PY) docs/make_pictures.py
