@@ -20,14 +20,14 @@ from glm_rocm.pocket.data.turns import Turn
 from glm_rocm.pocket.data.values import TRAIN
 
 MIX = {
-    "arithmetic": 0.25,
-    "sums": 0.18,
-    "tools": 0.33,
+    "arithmetic": 0.13,
+    "sums": 0.12,
+    "tools": 0.46,
     "no_tool": 0.06,
-    "lookup": 0.11,
-    "identity": 0.02,
-    "loop": 0.02,
-    "mixed": 0.04,
+    "lookup": 0.16,
+    "identity": 0.01,
+    "loop": 0.03,
+    "mixed": 0.03,
 }
 """Share of the training conversations by task."""
 

@@ -9,7 +9,7 @@ from glm_rocm.pocket.data import values, words
 from glm_rocm.pocket.data.known_tools import spoken
 from glm_rocm.pocket.data.requests import Argument, Request, Tool
 from glm_rocm.pocket.data.turns import forms, phrasing
-from glm_rocm.pocket.data.values import UNSEEN
+from glm_rocm.pocket.data.values import KNOWN, TRAIN, UNSEEN
 
 ENUM_WORDS = forms("""
     low | medium | high | red | green | blue | small | big | daily | weekly | open | closed | asc | desc | json | csv |
@@ -28,8 +28,9 @@ def _camel(parts: list[str]) -> str:
 def _name(random: Random, split: str) -> tuple[str, str, str]:
     """(tool name, verb, noun); the verb is empty where the name is a random word."""
     verb = _pick(random, split, words.VERBS, words.VERBS_HELD_OUT)
-    kind = random.random()
-    invented = kind < (0.4 if split == UNSEEN else 0.25)
+    if split == TRAIN and random.random() < 0.3:
+        verb = values.random_word(random, split).lower()
+    invented = random.random() < (0.25 if split == KNOWN else 0.4)
     noun = (
         values.random_word(random, split).lower()
         if invented
@@ -50,7 +51,7 @@ def _argument(random: Random, split: str, noun: str) -> Argument:
     kind = random.random()
     if kind < 0.64:
         name, kind_name = _pick(random, split, words.STRING_ARGUMENTS, words.STRING_ARGUMENTS_HELD_OUT), "string"
-        if random.random() < 0.15:
+        if random.random() < 0.25:
             name = random.choice(
                 [values.random_word(random, split).lower(), f"{name}_id", f"{name}_{random.choice(words.NOUNS)}"]
             )
