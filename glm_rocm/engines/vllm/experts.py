@@ -1,7 +1,8 @@
 """Routed experts: vLLM's modular MoE kernel, turned into the op's call.
 
 The routed scale is not applied here. vLLM's GLM model multiplies the experts' output by it, or, when AITER's fused MoE
-is on, has the router put it into the weights: once either way, and the op's weights are taken as they come.
+is on, has the router put it into the weights: once either way (see `install` for float16), and the op's weights are
+taken as they come.
 """
 
 from __future__ import annotations

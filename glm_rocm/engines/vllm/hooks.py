@@ -55,6 +55,16 @@ EXPERTS_APPLY = Hook(
         "apply_router_weight_on_input",
     ),
 )
+RUNNER = Hook(
+    f"{_MOE}.runner.moe_runner:MoERunner",
+    "scale the routed experts once in float16 too",
+    members=("_maybe_apply_routed_scale_to_output",),
+)
+ROUTED_SCALE = Hook(
+    f"{_MOE}.runner.moe_runner:MoERunner._maybe_apply_routed_scale_to_output",
+    "scale the routed experts once in float16 too",
+    ("self", "shared_output", "fused_output"),
+)
 BF16_CLASSES = Hook(f"{_MOE}.oracle.unquantized:backend_to_kernel_cls", "offer our unquantised experts", ("backend",))
 BF16_PRIORITY = Hook(f"{_MOE}.oracle.unquantized:_get_priority_backends", "offer them first", ("moe_config",))
 BF16_BACKENDS = Hook(f"{_MOE}.oracle.unquantized:UnquantizedMoeBackend", "stand in for", members=("CPU", "TRITON"))

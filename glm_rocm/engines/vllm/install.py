@@ -33,6 +33,7 @@ def install(plan: Plan) -> None:
     check_hooks()
     _install_attention()
     _install_experts()
+    _install_routed_scale()
     _install_linears()
     _install_parsers()
 
@@ -131,6 +132,22 @@ def _prefer(*slots: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return _get_priority_backends
 
     return decorate
+
+
+def _install_routed_scale() -> None:
+    """Have the routed experts' sum multiplied by the routed scale in float16 as in every other dtype.
+
+    In float16 vLLM 0.32 divides the shared expert's output by the scale instead, to keep clear of overflow, and relies
+    on a decoder layer that makes up for it. DeepSeek's does, GLM's does not: its MoE layers then add 1 / 2.5 of what
+    they should.
+    """
+    hooks.RUNNER.resolve()._maybe_apply_routed_scale_to_output = _scale_routed_output
+
+
+def _scale_routed_output(runner: Any, shared_output: Any, fused_output: Any) -> tuple[Any, Any]:
+    if runner.routed_scaling_factor != 1.0:
+        fused_output *= runner.routed_scaling_factor
+    return shared_output, fused_output
 
 
 def _install_linears() -> None:

@@ -37,19 +37,24 @@ QUESTIONS = (
     "What is 12 + 30, and what is 7 + 5?",
     "Read this: " + "the tin is on the shelf; " * 12 + "where is the tin?",  # longer than a chunk of the prefill
 )
+ACCEPTANCE = {1: 0.8, 2: 0.7}
+"""Least share of drafted tokens that is accepted, by tokens drafted per step; the second rests on a drafted first."""
+
 KL_BOUND = 1e-3
 """Mean KL between two computations of one FP8 model. A forgotten scale gives 10 times that and more (KL 0.01 to 3)."""
 
 
-def tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(checkpoint_path())
+@pytest.fixture(scope="module")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the pocket GLM, so that all that is compared here has the same weights."""
+    return Path(shutil.copytree(checkpoint_path(), tmp_path_factory.mktemp("pocket") / "pocket-glm"))
 
 
 @pytest.fixture(scope="module")
-def prompts() -> list[list[int]]:
-    read = tokenizer()
+def prompts(pocket: Path) -> list[list[int]]:
+    from transformers import AutoTokenizer
+
+    read = AutoTokenizer.from_pretrained(pocket)
     chats = [
         read.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False)
         for text in QUESTIONS
@@ -67,13 +72,13 @@ def generate(child: Child, prompts: list[list[int]]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="module")
-def vllm_alone(generate: Callable[..., Any]) -> Any:
-    return generate(checkpoint_path())
+def vllm_alone(generate: Callable[..., Any], pocket: Path) -> Any:
+    return generate(pocket)
 
 
 @pytest.fixture(scope="module")
-def ours(generate: Callable[..., Any], plan_for: PlanFor) -> Any:
-    return generate(checkpoint_path(), plan=plan_for(dtype="float32"))
+def ours(generate: Callable[..., Any], plan_for: PlanFor, pocket: Path) -> Any:
+    return generate(pocket, plan=plan_for(str(pocket), dtype="float32"))
 
 
 def test_vllm_alone_calls_no_kernel_of_ours(vllm_alone: Any) -> None:
@@ -84,10 +89,10 @@ def test_our_kernels_give_the_tokens_of_vllm_alone(ours: Any, vllm_alone: Any) -
     assert ours["tokens"] == vllm_alone["tokens"]
 
 
-def test_our_kernels_give_the_tokens_of_transformers(ours: Any, prompts: list[list[int]]) -> None:
+def test_our_kernels_give_the_tokens_of_transformers(ours: Any, pocket: Path, prompts: list[list[int]]) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(checkpoint_path(), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(pocket, dtype=torch.float32)
     for prompt, got in zip(prompts, ours["tokens"], strict=True):
         whole = model.generate(
             torch.tensor([prompt]), do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS, eos_token_id=-1
@@ -95,8 +100,8 @@ def test_our_kernels_give_the_tokens_of_transformers(ours: Any, prompts: list[li
         assert got == whole[0, len(prompt) :].tolist()
 
 
-def test_every_layer_of_every_step_ran_our_kernels(ours: Any) -> None:
-    spec = load_spec(str(checkpoint_path()))
+def test_every_layer_of_every_step_ran_our_kernels(ours: Any, pocket: Path) -> None:
+    spec = load_spec(str(pocket))
     steps = ours["calls"]["attention"] // spec.layers
     assert steps >= TOKENS
     assert ours["calls"]["attention"] == ours["calls"]["store_kv"] == steps * spec.layers
@@ -104,27 +109,36 @@ def test_every_layer_of_every_step_ran_our_kernels(ours: Any) -> None:
     assert "linear" not in ours["calls"]  # a BF16 linear is vLLM's own
 
 
-def test_a_plan_of_another_model_is_refused(generate: Callable[..., Any], plan_for: PlanFor) -> None:
+def test_a_plan_of_another_model_is_refused(generate: Callable[..., Any], plan_for: PlanFor, pocket: Path) -> None:
     with pytest.raises(AssertionError, match=r"12 query and 1 key heads of 128.*GLM-4\.5-Air"):
-        generate(checkpoint_path(), plan=plan_for("zai-org/GLM-4.5-Air", target="mi300x:2"))
+        generate(pocket, plan=plan_for("zai-org/GLM-4.5-Air", target="mi300x:2"))
 
 
-def test_a_prefill_in_chunks_gives_the_same_tokens(ours: Any, generate: Callable[..., Any], plan_for: PlanFor) -> None:
-    chunked = generate(checkpoint_path(), plan=plan_for(dtype="float32"), max_num_batched_tokens=48)
+def test_a_prefill_in_chunks_gives_the_same_tokens(
+    ours: Any, generate: Callable[..., Any], plan_for: PlanFor, pocket: Path
+) -> None:
+    chunked = generate(pocket, plan=plan_for(str(pocket), dtype="float32"), max_num_batched_tokens=48)
     assert chunked["tokens"] == ours["tokens"]
     assert chunked["calls"]["attention"] > ours["calls"]["attention"]
 
 
 @pytest.mark.parametrize("drafted", [1, 2])
 def test_mtp_gives_the_same_tokens_and_most_drafts_are_accepted(
-    drafted: int, ours: Any, generate: Callable[..., Any], plan_for: PlanFor
+    drafted: int, ours: Any, generate: Callable[..., Any], plan_for: PlanFor, pocket: Path
 ) -> None:
     speculation = {"method": "mtp", "num_speculative_tokens": drafted}
-    found = generate(checkpoint_path(), plan=plan_for(dtype="float32", mtp=drafted), speculative_config=speculation)
+    found = generate(pocket, plan=plan_for(str(pocket), dtype="float32", mtp=drafted), speculative_config=speculation)
     assert found["tokens"] == ours["tokens"]
-    accepted = found["drafts"]["vllm:spec_decode_num_accepted_tokens"]
-    assert accepted > 0
-    assert accepted <= found["drafts"]["vllm:spec_decode_num_draft_tokens"]
+    # Counted over answers that end where the model ends them: what follows an end was never trained.
+    drafts = found["drafts"]
+    assert (
+        drafts["vllm:spec_decode_num_accepted_tokens"] / drafts["vllm:spec_decode_num_draft_tokens"]
+        >= ACCEPTANCE[drafted]
+    )
+
+
+HALF_PRECISION_KL_BOUND = 1e-2
+"""The same where activations are of 16 bits: many codes then round the other way, here in a model cut out of another."""
 
 
 def divergence(model: Path, found: Any, prompts: list[list[int]]) -> float:
@@ -138,17 +152,17 @@ def divergence(model: Path, found: Any, prompts: list[list[int]]) -> float:
 
 
 @pytest.fixture(scope="module")
-def per_channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def per_channel(pocket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("fp8") / "channel"
-    quantize_checkpoint(checkpoint_path(), target, "fp8_channel_token")
+    quantize_checkpoint(pocket, target, "fp8_channel_token")
     return target
 
 
 @pytest.fixture(scope="module")
-def per_block(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def per_block(pocket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pocket GLM with experts of 128 columns, in 128x128 blocks: vLLM loads no blocks that a width of 192 cuts."""
     narrow, target = tmp_path_factory.mktemp("narrow"), tmp_path_factory.mktemp("fp8") / "block"
-    shutil.copytree(checkpoint_path(), narrow, dirs_exist_ok=True)
+    shutil.copytree(pocket, narrow, dirs_exist_ok=True)
     config = json.loads((narrow / "config.json").read_text())
     (narrow / "config.json").write_text(json.dumps({**config, "moe_intermediate_size": 128}))
     tensors = read_tensors(narrow)
@@ -173,11 +187,11 @@ def test_fp8_per_channel_agrees_with_the_torch_reference(
 def test_fp8_per_block_agrees_with_the_torch_reference(
     per_block: Path, generate: Callable[..., Any], plan_for: PlanFor, prompts: list[list[int]]
 ) -> None:
-    plan = plan_for(str(per_block), dtype="bfloat16")  # vLLM's `fp8` method takes no float32
-    found = generate(per_block, plan=plan, logprobs=load_spec(str(per_block)).vocab, dtype="bfloat16")
+    plan = plan_for(str(per_block), dtype="float16")  # vLLM's `fp8` method takes no float32
+    found = generate(per_block, plan=plan, logprobs=load_spec(str(per_block)).vocab, dtype="float16")
     assert found["calls"]["linear"] > 0
     assert found["calls"]["experts"] > 0
-    assert divergence(per_block, found, prompts) < KL_BOUND
+    assert divergence(per_block, found, prompts) < HALF_PRECISION_KL_BOUND
 
 
 def test_vllm_alone_still_refuses_fp8_on_a_cpu(per_channel: Path, generate: Callable[..., Any]) -> None:
@@ -185,8 +199,24 @@ def test_vllm_alone_still_refuses_fp8_on_a_cpu(per_channel: Path, generate: Call
         generate(per_channel, logprobs=0)
 
 
-def test_an_fp8_cache_changes_little(generate: Callable[..., Any], plan_for: PlanFor, prompts: list[list[int]]) -> None:
-    spec = load_spec(str(checkpoint_path()))
-    plan = plan_for(dtype="float32", kv_cache="fp8")
-    found = generate(checkpoint_path(), plan=plan, logprobs=spec.vocab, kv_cache_dtype="fp8")
-    assert 1e-9 < divergence(checkpoint_path(), found, prompts) < 2e-2
+def test_float16_scales_the_routed_experts_once(
+    generate: Callable[..., Any], plan_for: PlanFor, pocket: Path, prompts: list[list[int]]
+) -> None:
+    plan, vocab = plan_for(str(pocket), dtype="float16"), load_spec(str(pocket)).vocab
+    assert divergence(pocket, generate(pocket, plan=plan, logprobs=vocab, dtype="float16"), prompts) < KL_BOUND
+
+
+def test_vllm_alone_still_loses_the_routed_scale_in_float16(
+    generate: Callable[..., Any], pocket: Path, prompts: list[list[int]]
+) -> None:
+    found = generate(pocket, logprobs=load_spec(str(pocket)).vocab, dtype="float16")
+    assert divergence(pocket, found, prompts) > 10 * KL_BOUND
+
+
+def test_an_fp8_cache_changes_little(
+    generate: Callable[..., Any], plan_for: PlanFor, pocket: Path, prompts: list[list[int]]
+) -> None:
+    spec = load_spec(str(pocket))
+    plan = plan_for(str(pocket), dtype="float32", kv_cache="fp8")
+    found = generate(pocket, plan=plan, logprobs=spec.vocab, kv_cache_dtype="fp8")
+    assert 1e-9 < divergence(pocket, found, prompts) < 2e-2

@@ -1,5 +1,8 @@
 """Generate in a real vLLM of this process: `generate.py MODEL OPTIONS`; stdin has {"prompts", "tokens", "logprobs"}.
 
+The answers are generated twice: once to the end that the model gives them, of which only the drafts are counted, and
+once to a fixed number of tokens.
+
 OPTIONS is JSON for `LLM()`. Without GLM_ROCM_PLAN it is vLLM alone. Kernel calls are counted at the functions that the
 plan's kernels name, so that a fallback to vLLM's own shows.
 """
@@ -31,6 +34,7 @@ def main() -> None:
         for name in names:
             count(f"glm_rocm.backends.torch_kernels.{module}", name)
     from vllm import LLM, SamplingParams
+    from vllm.v1.metrics.reader import Counter
 
     asked = json.load(sys.stdin)
     options = {"dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 8, "block_size": 128}
@@ -40,15 +44,15 @@ def main() -> None:
         temperature=0, ignore_eos=True, max_tokens=asked["tokens"], prompt_logprobs=asked.get("logprobs")
     )
     prompts = [{"prompt_token_ids": prompt} for prompt in asked["prompts"]]
+    llm.generate(prompts, SamplingParams(temperature=0, max_tokens=64), use_tqdm=False)
+    drafts = {metric.name: metric.value for metric in llm.get_metrics() if isinstance(metric, Counter)}
+    calls.clear()
+    llm.reset_prefix_cache()
     outputs = llm.generate(prompts, sampling, use_tqdm=False)
     answer = {
         "tokens": [list(output.outputs[0].token_ids) for output in outputs],
         "calls": calls,
-        "drafts": {
-            metric.name: metric.value
-            for metric in llm.get_metrics()
-            if "spec_decode_num" in metric.name and hasattr(metric, "value")
-        },
+        "drafts": {name: value for name, value in drafts.items() if "spec_decode" in name},
     }
     if asked.get("logprobs") is not None:
         answer["logprobs"] = [
