@@ -37,11 +37,14 @@ QUESTIONS = (
     "What is 12 + 30, and what is 7 + 5?",
     "Read this: " + "the tin is on the shelf; " * 12 + "where is the tin?",  # longer than a chunk of the prefill
 )
-ACCEPTANCE = {1: 0.8, 2: 0.7}
-"""Least share of drafted tokens that is accepted, by tokens drafted per step; the second rests on a drafted first."""
+ACCEPTANCE = {1: 0.8, 2: 0.5}
+"""Least share of drafts accepted, by tokens drafted per step. The layer is trained to draft one token, not two."""
 
 KL_BOUND = 1e-3
 """Mean KL between two computations of one FP8 model. A forgotten scale gives 10 times that and more (KL 0.01 to 3)."""
+
+HALF_PRECISION_KL_BOUND = 1e-2
+"""The same where activations have 16 bits: many codes then round the other way, here in a model cut out of another."""
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +138,6 @@ def test_mtp_gives_the_same_tokens_and_most_drafts_are_accepted(
         drafts["vllm:spec_decode_num_accepted_tokens"] / drafts["vllm:spec_decode_num_draft_tokens"]
         >= ACCEPTANCE[drafted]
     )
-
-
-HALF_PRECISION_KL_BOUND = 1e-2
-"""The same where activations are of 16 bits: many codes then round the other way, here in a model cut out of another."""
 
 
 def divergence(model: Path, found: Any, prompts: list[list[int]]) -> float:
