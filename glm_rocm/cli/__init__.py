@@ -13,7 +13,7 @@ from typing import cast
 import typer
 
 from glm_rocm.cli import kernels, local, plan, serve
-from glm_rocm.cli.console import show_error
+from glm_rocm.cli.console import ReaderGone, show_error
 from glm_rocm.errors import GlmRocmError, UsageError
 
 # The base of typer's usage errors. It lives in a module whose name changes between typer's releases.
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UsageError.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): nothing is wrong, and nothing more can be said there.
+    except (ReaderGone, BrokenPipeError):
+        # Nothing is wrong, and nothing more can be said there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

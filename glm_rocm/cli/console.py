@@ -35,6 +35,10 @@ STATE_WORDS = {
 }
 
 
+class ReaderGone(Exception):
+    """The reader of a pipe went away (`| head`). Not an OSError: of that, typer makes an exit code of 1."""
+
+
 @cache
 def console(stream: str) -> Console:
     """The console on `stdout` or `stderr`."""
@@ -58,8 +62,15 @@ def show(what: RenderableType, *, stream: str = "stdout") -> None:
 
 
 def show_plain(text: str, *, stream: str = "stdout") -> None:
-    """Text as it is, never wrapped or coloured: JSON, and commands to paste."""
-    print(text, file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+    """Text as it is, never wrapped or coloured: JSON, and commands to paste.
+
+    Raises:
+        ReaderGone: the pipe's other end is closed.
+    """
+    try:
+        print(text, file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def show_error(error: GlmRocmError) -> None:

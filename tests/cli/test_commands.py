@@ -109,8 +109,9 @@ def test_doctor_without_hooks_tells_target_packages_and_files(cli: Run) -> None:
     assert {"vllm", "hub cache", "pocket GLM", "C compiler"} <= set(names)
 
 
-def test_reader_that_goes_away_is_no_error() -> None:
-    command = f"{sys.executable} -m glm_rocm.cli plan GLM-4.6 --gpus mi300x:8 --json | head -c 10"
+@pytest.mark.parametrize("reader", ["head -c 10", "true"], ids=["in-the-middle", "before-the-first-byte"])
+def test_reader_that_goes_away_is_no_error(reader: str) -> None:
+    command = f"{sys.executable} -m glm_rocm.cli plan GLM-4.6 --gpus mi300x:8 --json | {reader}"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
