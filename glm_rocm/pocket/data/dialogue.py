@@ -20,11 +20,11 @@ from glm_rocm.pocket.data.turns import Turn
 from glm_rocm.pocket.data.values import TRAIN
 
 MIX = {
-    "arithmetic": 0.13,
-    "sums": 0.12,
+    "arithmetic": 0.07,
+    "sums": 0.09,
     "tools": 0.46,
     "no_tool": 0.06,
-    "lookup": 0.16,
+    "lookup": 0.25,
     "identity": 0.01,
     "loop": 0.03,
     "mixed": 0.03,

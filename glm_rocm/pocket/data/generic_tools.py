@@ -63,6 +63,8 @@ def _argument(random: Random, split: str, noun: str) -> Argument:
         name, kind_name = _pick(random, split, words.BOOLEAN_ARGUMENTS, words.BOOLEAN_ARGUMENTS_HELD_OUT), "boolean"
     else:
         name, kind_name = random.choice(["tags", "ids", "names", "items"]), "array"
+    if split == TRAIN and random.random() < 0.3:
+        name = values.random_word(random, split).lower()
     enum = (
         tuple(random.sample(ENUM_WORDS, random.choice([2, 3])))
         if kind_name == "string" and random.random() < 0.07
