@@ -144,9 +144,9 @@ def _install_routed_scale() -> None:
     hooks.RUNNER.resolve()._maybe_apply_routed_scale_to_output = _scale_routed_output
 
 
-def _scale_routed_output(runner: Any, shared_output: Any, fused_output: Any) -> tuple[Any, Any]:
-    if runner.routed_scaling_factor != 1.0:
-        fused_output *= runner.routed_scaling_factor
+def _scale_routed_output(self: Any, shared_output: Any, fused_output: Any) -> tuple[Any, Any]:
+    if self.routed_scaling_factor != 1.0:
+        fused_output *= self.routed_scaling_factor
     return shared_output, fused_output
 
 

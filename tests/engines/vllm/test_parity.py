@@ -41,9 +41,13 @@ ACCEPTANCE = {1: 0.8, 2: 0.5}
 """Least share of drafts accepted, by tokens drafted per step. The layer is trained to draft one token, not two."""
 
 KL_BOUND = 1e-3
-"""Mean KL between two computations of one FP8 model. A forgotten scale gives 10 times that and more (KL 0.01 to 3)."""
+"""Mean KL that rounding to 16 bits may cost. A routed scale that is missing costs 0.03 and more."""
 
-HALF_PRECISION_KL_BOUND = 1e-2
+FP8_MEDIAN_BOUND = 1e-5
+"""Median KL between two float32 computations of one FP8 model. The median, since a code that rounds the other way (sums
+in another order bring that about) moves the few positions behind it, and a fault of a kernel moves all of them."""
+
+HALF_PRECISION_MEDIAN_BOUND = 1e-2
 """The same where activations have 16 bits: many codes then round the other way, here in a model cut out of another."""
 
 
@@ -67,9 +71,16 @@ def prompts(pocket: Path) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def generate(child: Child, prompts: list[list[int]]) -> Callable[..., Any]:
-    def run(model: Path, *, plan: Path | None = None, logprobs: int | None = None, **options: Any) -> Any:
+    def run(
+        model: Path,
+        *,
+        plan: Path | None = None,
+        logprobs: int | None = None,
+        env: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Any:
         asked = json.dumps({"prompts": prompts, "tokens": TOKENS if logprobs is None else 1, "logprobs": logprobs})
-        return child("generate", str(model), json.dumps(options), plan=plan, stdin=asked)
+        return child("generate", str(model), json.dumps(options), plan=plan, env=env, stdin=asked)
 
     return run
 
@@ -140,14 +151,14 @@ def test_mtp_gives_the_same_tokens_and_most_drafts_are_accepted(
     )
 
 
-def divergence(model: Path, found: Any, prompts: list[list[int]]) -> float:
-    """Mean KL of what vLLM says against the torch reference, over every position of every prompt."""
+def divergence(model: Path, found: Any, prompts: list[list[int]]) -> torch.Tensor:
+    """KL of what vLLM says against the torch reference, at every position of every prompt."""
     reference = load_model(read_tensors(model), load_spec(str(model)))
     each = []
     for prompt, got in zip(prompts, found["logprobs"], strict=True):
         want = logits(reference, torch.tensor(prompt)).log_softmax(-1)[:-1].double()  # [T - 1, V]
         each.append((want.exp() * (want - torch.tensor(got).double())).sum(-1))
-    return torch.cat(each).mean().item()
+    return torch.cat(each)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +191,19 @@ def test_fp8_per_channel_agrees_with_the_torch_reference(
     found = generate(per_channel, plan=plan, logprobs=load_spec(str(per_channel)).vocab)
     assert found["calls"]["linear"] > 0
     assert found["calls"]["experts"] > 0
-    assert divergence(per_channel, found, prompts) < KL_BOUND
+    assert divergence(per_channel, found, prompts).median() < FP8_MEDIAN_BOUND
+
+
+def test_traced_by_dynamo_our_kernels_run_behind_operators(
+    per_channel: Path, generate: Callable[..., Any], plan_for: PlanFor, prompts: list[list[int]]
+) -> None:
+    plan, vocab = plan_for(str(per_channel), dtype="float32"), load_spec(str(per_channel)).vocab
+    # vLLM's own switch for a compiled model whose graphs are run as they are: the tracing without minutes of inductor.
+    traced = {"VLLM_CPU_CI_ENV": "1"}
+    found = generate(per_channel, plan=plan, logprobs=vocab, enforce_eager=False, env=traced)
+    assert found["calls"]["linear"] > 0
+    assert found["calls"]["experts"] > 0
+    assert divergence(per_channel, found, prompts).median() < FP8_MEDIAN_BOUND
 
 
 def test_fp8_per_block_agrees_with_the_torch_reference(
@@ -190,7 +213,7 @@ def test_fp8_per_block_agrees_with_the_torch_reference(
     found = generate(per_block, plan=plan, logprobs=load_spec(str(per_block)).vocab, dtype="float16")
     assert found["calls"]["linear"] > 0
     assert found["calls"]["experts"] > 0
-    assert divergence(per_block, found, prompts) < HALF_PRECISION_KL_BOUND
+    assert divergence(per_block, found, prompts).median() < HALF_PRECISION_MEDIAN_BOUND
 
 
 def test_vllm_alone_still_refuses_fp8_on_a_cpu(per_channel: Path, generate: Callable[..., Any]) -> None:
@@ -202,14 +225,14 @@ def test_float16_scales_the_routed_experts_once(
     generate: Callable[..., Any], plan_for: PlanFor, pocket: Path, prompts: list[list[int]]
 ) -> None:
     plan, vocab = plan_for(str(pocket), dtype="float16"), load_spec(str(pocket)).vocab
-    assert divergence(pocket, generate(pocket, plan=plan, logprobs=vocab, dtype="float16"), prompts) < KL_BOUND
+    assert divergence(pocket, generate(pocket, plan=plan, logprobs=vocab, dtype="float16"), prompts).mean() < KL_BOUND
 
 
 def test_vllm_alone_still_loses_the_routed_scale_in_float16(
     generate: Callable[..., Any], pocket: Path, prompts: list[list[int]]
 ) -> None:
     found = generate(pocket, logprobs=load_spec(str(pocket)).vocab, dtype="float16")
-    assert divergence(pocket, found, prompts) > 10 * KL_BOUND
+    assert divergence(pocket, found, prompts).mean() > 10 * KL_BOUND
 
 
 def test_an_fp8_cache_changes_little(
@@ -218,4 +241,4 @@ def test_an_fp8_cache_changes_little(
     spec = load_spec(str(pocket))
     plan = plan_for(str(pocket), dtype="float32", kv_cache="fp8")
     found = generate(pocket, plan=plan, logprobs=spec.vocab, kv_cache_dtype="fp8")
-    assert 1e-9 < divergence(pocket, found, prompts) < 2e-2
+    assert 1e-9 < divergence(pocket, found, prompts).mean() < 2e-2
