@@ -57,7 +57,8 @@ def test_installing_beside_a_vendors_newer_torch_changes_nothing_there(tmp_path:
     venv.create(tmp_path / "image", with_pip=True)
     python = tmp_path / "image" / "bin" / "python"
     vendor = [vendor_wheel(tmp_path, name, version) for name, version in VENDOR.items()]
-    run(python, "-m", "pip", "install", "-q", "--no-deps", *vendor)
+    # without this machine's pip settings, which may cap torch: the vendor's image has none of them
+    run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", *vendor, PIP_CONFIG_FILE=os.devnull)
     before = versions(python)
 
     run(python, "-m", "pip", "install", "-q", ours)
