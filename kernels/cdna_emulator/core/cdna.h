@@ -133,7 +133,8 @@ struct Group { /* a workgroup under way */
 typedef struct { /* memory that a kernel may touch; sorted by lo */
     uint64_t lo, hi;         /* addresses [lo, hi) of this process */
     uint8_t *written;        /* one byte per byte, 0 = never written; NULL: all of it is defined */
-    uint64_t *lines;         /* bitmap of the 128-byte lines touched (line 0 holds lo rounded down) */
+    uint64_t *lines;         /* bitmap of the 128-byte lines touched (line 0 holds lo rounded down); NULL: not kept */
+    uint64_t load_bytes, store_bytes; /* asked for by active lanes; atomics count in both */
 } Allocation;
 
 typedef enum { CLASS_VALU, CLASS_SALU, CLASS_VMEM, CLASS_LDS, CLASS_MFMA, CLASS_SMEM, CLASS_BRANCH, CLASS_BARRIER,
@@ -162,6 +163,7 @@ typedef enum { /* what a launch ended with */
     STATUS_UNSUPPORTED,         /* a form that decode.py could not exclude; `what` says it */
     STATUS_DEADLOCK,            /* a wave ended or spun while others wait at a barrier; or the instruction limit */
     STATUS_TRAP,                /* s_trap: a device-side assertion */
+    STATUS_MISALIGNED,          /* an atomic that is not aligned to its size: a memory violation on the card */
 } Status;
 
 typedef struct {
@@ -185,6 +187,7 @@ struct Launch {
     uint64_t *executed;         /* [length] times each instruction ran, or NULL */
     Counters counters;
     Fault fault;
+    uint32_t hint;              /* index of the allocation found last; memory.h keeps it, start with 0 */
 };
 
 /* ---- operations --------------------------------------------------------------------------------------------- */
