@@ -89,14 +89,17 @@ typedef struct {
     uint16_t dpp;       /* DPP control word, 9 bits as encoded */
     uint8_t row_mask;   /* DPP */
     uint8_t bank_mask;  /* DPP */
-    uint32_t extra;     /* cbsz | abid << 3 | blgp << 7 (MFMA); bitop3 table; s_setreg hwreg field; s_waitcnt word */
+    uint32_t extra;     /* cbsz | abid << 3 | blgp << 7 (MFMA); bitop3 table; VOP3 else: op_sel as encoded, 4 bits;
+                         * s_setreg hwreg field; s_waitcnt word */
     uint32_t reserved;
     Operand dst;        /* vdst / sdst / vdata of a load; VOPC writes SGPR pairs here */
     Operand dst2;       /* the second destination: carry-out, v_div_scale's VCC; SDWA's VOPC sdst is dst */
     Operand src[MAX_SOURCES];
     /* Order of src: as the ISA names them: src0, src1, src2 (VCC carry-in as src2; MFMA: A, B, C, scale A, scale B;
-     * v_cndmask: the mask is src2; v_fmac/v_mac: the destination read again is src2). Memory: address, data, base
-     * (saddr / srsrc), soffset; absent ones are OPERAND_NONE. DS: address, data0, data1. SMEM: base, soffset. */
+     * v_cndmask: the mask is src2; v_fmac/v_mac/v_dot2c: the destination read again is src2; v_fmaak and v_fmamk are
+     * both D = src0 * src1 + src2). SOPK that reads its register (s_cmpk, s_addk, s_mulk, s_setreg) has it as src0;
+     * s_setreg_imm32 has its literal there. Memory: address, data, base (saddr / srsrc), soffset; absent ones are
+     * OPERAND_NONE; loads to LDS have no dst. DS: address, data0, data1. SMEM: base, soffset. */
 } Insn;
 
 _Static_assert(sizeof(Operand) == 16, "decode.py mirrors this layout");
