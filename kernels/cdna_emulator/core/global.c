@@ -139,7 +139,7 @@ INLINE Status load_to_lds(Launch *launch, Wave *wave, const Insn *insn, Form for
         memcpy(wave->group->lds + address[lane], dword, step);
     }
     launch->counters.lds_write_bytes += (uint64_t)__builtin_popcountll(exec) * step;
-    return STATUS_OK;
+    return lds_written(launch, wave, insn);
 }
 
 /* ---- the operations ---------------------------------------------------------------------------------------------- */

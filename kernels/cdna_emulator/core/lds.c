@@ -43,8 +43,9 @@ INLINE Status write_bytes(Launch *launch, Wave *wave, const Insn *insn, uint32_t
     uint32_t address[LANES];
     find_address(wave, insn, (uint16_t)insn->imm, address);
     Status status = lds_access(launch, wave, insn, address, bytes, WATCH_WRITE, BANKS_WRITE);
-    if (status == STATUS_OK) write_lanes(wave, address, insn->src[DS_DATA0].index, bytes, shift);
-    return status;
+    if (status != STATUS_OK) return status;
+    write_lanes(wave, address, insn->src[DS_DATA0].index, bytes, shift);
+    return lds_written(launch, wave, insn);
 }
 
 /* Two accesses; the byte offsets count in elements, or in 64 elements. Both addresses are taken before the first result
@@ -74,7 +75,7 @@ INLINE Status write_two(Launch *launch, Wave *wave, const Insn *insn, uint32_t b
     if (status != STATUS_OK) return status;
     write_lanes(wave, first, insn->src[DS_DATA0].index, bytes, 0);
     write_lanes(wave, second, insn->src[DS_DATA1].index, bytes, 0);
-    return STATUS_OK;
+    return lds_written(launch, wave, insn);
 }
 
 /* Less than a dword: extended to 32 bits, or put into one half of the register (keep: the mask of what stays). */
@@ -112,8 +113,9 @@ static Status write_addtid_b32(Launch *launch, Wave *wave, const Insn *insn) {
     uint32_t address[LANES];
     addtid_address(wave, insn, address);
     Status status = lds_access(launch, wave, insn, address, 4, WATCH_WRITE, BANKS_WRITE);
-    if (status == STATUS_OK) write_lanes(wave, address, insn->src[DS_DATA0].index, 4, 0);
-    return status;
+    if (status != STATUS_OK) return status;
+    write_lanes(wave, address, insn->src[DS_DATA0].index, 4, 0);
+    return lds_written(launch, wave, insn);
 }
 
 /* ---- transposing reads of gfx950 --------------------------------------------------------------------------------- */

@@ -45,7 +45,7 @@ INLINE uint64_t operand64(const Wave *wave, const Operand *operand, uint32_t lan
             wave->v[insn->dst.index][lane] = (uint32_t)old;                                                            \
             if (bytes == 8) wave->v[insn->dst.index + 1][lane] = (uint32_t)((uint64_t)old >> 32);                      \
         }                                                                                                              \
-        return STATUS_OK;                                                                                              \
+        return lds_written(launch, wave, insn);                                                                        \
     }
 #define DEFINE_LDS_ATOMIC(name, returning, bytes, expression)                                                          \
     DEFINE_ONE(name, bytes, expression, false)                                                                         \

@@ -33,4 +33,12 @@ Status watch_before(Launch *launch, Wave *wave, const Insn *insn, const Operatio
 Status watch_lds(Launch *launch, Wave *wave, const Insn *insn, uint32_t lane, uint32_t address, uint32_t bytes,
                  WatchAccess access);
 
+/* After an instruction has written LDS; called when group->shadow. Reports a race of its writes: only now is it known
+ * whether they changed anything. */
+Status watch_written(Launch *launch, Wave *wave, const Insn *insn);
+
+static inline Status lds_written(Launch *launch, Wave *wave, const Insn *insn) {
+    return wave->group->shadow ? watch_written(launch, wave, insn) : STATUS_OK;
+}
+
 #endif
