@@ -191,6 +191,8 @@ struct Launch {
     Counters counters;
     Fault fault;
     uint32_t hint;              /* index of the allocation found last; memory.h keeps it, start with 0 */
+    uint64_t text;              /* address of the text section, as s_getpc_b64 shows it */
+    uint64_t steps;             /* wave-instructions so far; the clock of s_memtime */
 };
 
 /* ---- operations --------------------------------------------------------------------------------------------- */
@@ -215,8 +217,9 @@ typedef struct {
 } OperationEntry;
 
 /* Each file ends with its table, closed by {NULL}. */
-extern const OperationEntry SCALAR_OPERATIONS[], VECTOR_OPERATIONS[], COMPARE_OPERATIONS[], CONVERT_OPERATIONS[],
-    PACKED_OPERATIONS[], MATRIX_OPERATIONS[], GLOBAL_OPERATIONS[], LDS_OPERATIONS[];
+extern const OperationEntry SCALAR_OPERATIONS[], CONTROL_OPERATIONS[], SCALAR_MEMORY_OPERATIONS[], VECTOR_OPERATIONS[],
+    COMPARE_OPERATIONS[], CONVERT_OPERATIONS[], PACKED_OPERATIONS[], MATRIX_OPERATIONS[], GLOBAL_OPERATIONS[],
+    LDS_OPERATIONS[];
 
 /* Ends an operation with STATUS_UNSUPPORTED and a text. */
 Status cdna_unsupported(Launch *launch, const Insn *insn, const char *format, ...);

@@ -1,0 +1,63 @@
+/* The joint table of operations: Insn.operation is an index into it. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "run.h"
+
+#pragma weak VECTOR_OPERATIONS
+#pragma weak COMPARE_OPERATIONS
+#pragma weak CONVERT_OPERATIONS
+#pragma weak PACKED_OPERATIONS
+#pragma weak MATRIX_OPERATIONS
+
+static const OperationEntry *const TABLES[] = {
+    SCALAR_OPERATIONS, CONTROL_OPERATIONS, SCALAR_MEMORY_OPERATIONS, VECTOR_OPERATIONS, COMPARE_OPERATIONS,
+    CONVERT_OPERATIONS, PACKED_OPERATIONS, MATRIX_OPERATIONS, GLOBAL_OPERATIONS, LDS_OPERATIONS,
+};
+enum { TABLE_COUNT = sizeof TABLES / sizeof *TABLES };
+
+static uint32_t table_length(const OperationEntry *table) {
+    uint32_t n = 0;
+    while (table && table[n].name) n++;
+    return n;
+}
+
+uint32_t cdna_operations(void) {
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < TABLE_COUNT; t++) n += table_length(TABLES[t]);
+    return n;
+}
+
+const OperationEntry *cdna_operation(uint32_t index) {
+    for (uint32_t t = 0; t < TABLE_COUNT; t++) {
+        uint32_t n = table_length(TABLES[t]);
+        if (index < n) return &TABLES[t][index];
+        index -= n;
+    }
+    return NULL;
+}
+
+const char *cdna_operation_name(uint32_t index) {
+    const OperationEntry *entry = cdna_operation(index);
+    return entry ? entry->name : NULL;
+}
+
+uint32_t cdna_operation_class(uint32_t index) { return cdna_operation(index)->cls; }
+
+uint32_t cdna_operation_allows(uint32_t index) { return cdna_operation(index)->allows; }
+
+Status cdna_unsupported(Launch *launch, const Insn *insn, const char *format, ...) {
+    launch->fault.instruction = (uint32_t)(insn - launch->code);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(launch->fault.what, sizeof launch->fault.what, format, arguments);
+    va_end(arguments);
+    return STATUS_UNSUPPORTED;
+}
+
+void cdna_sizes(uint32_t sizes[8]) {
+    const uint32_t all[8] = {sizeof(Operand), sizeof(Insn),     sizeof(Launch), sizeof(Start),
+                             sizeof(Lab),   sizeof(Counters), sizeof(Fault),  sizeof(Allocation)};
+    memcpy(sizes, all, sizeof all);
+}
