@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import exact_interpreter
 import pytest
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+import exact_interpreter
 
 exact_interpreter.install()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import exact_interpreter
 import pytest
 import torch
 import triton
 import triton.language as tl
+
+import exact_interpreter
 from exact_interpreter import OutOfBoundsError
 
 exact_interpreter.install()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import exact_interpreter
 import numpy as np
 import pytest
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+import exact_interpreter
 
 exact_interpreter.install()
 
