@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +35,16 @@ _LEAVES: Final = {"s_endpgm", "s_branch", "s_setpc_b64", "s_endpgm_saved"}  # ne
 _COMPUTED_JUMPS: Final = {"s_setpc_b64", "s_swappc_b64", "s_call_b64"}
 
 
-class Operation(NamedTuple):
-    """What the core says about an operation that it has."""
+class Operation(Protocol):
+    """What the core says about an operation that it has (`core.Operation`)."""
 
-    index: int
-    allows: int  # ALLOWS_*
+    @property
+    def index(self) -> int:
+        """What `Insn.operation` holds."""
+
+    @property
+    def allows(self) -> int:
+        """ALLOWS_* or-ed together."""
 
 
 @cache
