@@ -28,6 +28,7 @@ typedef struct {
     uint8_t specials; /* Specials */
 } Format;
 
+#define FORMAT_F32 ((Format){8, 23, 127, SPECIALS_IEEE})
 #define FORMAT_F16 ((Format){5, 10, 15, SPECIALS_IEEE})
 #define FORMAT_BF16 ((Format){8, 7, 127, SPECIALS_IEEE})
 #define FORMAT_FP8 ((Format){4, 3, 7, SPECIALS_FN})
