@@ -1,0 +1,215 @@
+"""Attention of one tile of query rows to one split of its sequence's context: online softmax over the pages.
+
+A tile holds rows of one KV head, (query, head) pairs packed one after the other, so that 12 heads waste a quarter of a
+16-row matrix tile with one query and nothing with four; it reads each key and value once for all of them. TILES of TILE
+rows share what is loaded. Nothing here reads an exponent of the first split's: each split leaves its maximum, sum and
+unnormalised result to `_combine`, or the finished rows where the context is one split.
+"""
+
+import triton.language as tl
+
+from glm_rocm_kernels._triton import jit
+from glm_rocm_kernels.attention_details._pages import load_keys, load_values, pair_values, pair_weights
+from glm_rocm_kernels.attention_details._sequences import find_tile, split_length
+
+NOTHING = tl.constexpr(-1e30)
+"""The maximum of a row that has seen no key yet. Finite: the difference of two of them is 0 and not NaN."""
+
+
+@jit
+def load_queries(q_ptr, row, rows, stride_token, stride_head, RATIO: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
+    """Rows `row` to `row + TILE` of a sequence and KV head, `[TILE, D]`, 0 past `rows`; spread as `_pages` says."""
+    at = row + tl.arange(0, TILE)
+    offset = (at // RATIO) * stride_token + (at % RATIO) * stride_head
+    d = tl.reshape(tl.arange(0, D // 8) * 8, [D // 32, 4, 1, 1]) + tl.arange(0, 8)[None, None, None, :]
+    q = tl.load(q_ptr + (d + offset[None, None, :, None]), mask=(at < rows)[None, None, :, None], other=0.0)
+    return tl.reshape(tl.permute(q, (2, 0, 1, 3)), [TILE, D])
+
+
+@jit
+def store_rows(out_ptr, offset, live, x, D: tl.constexpr, TILE: tl.constexpr, VECTOR: tl.constexpr):
+    """Write `x[TILE, D]`, its columns as `pair_values` left them, to rows at `offset[TILE]`, VECTOR elements a store."""
+    E: tl.constexpr = D // 16
+    x = tl.reshape(x, [TILE, E // VECTOR, VECTOR, 4, 4])  # column 16 e + 4 g + r is element E (4 g + r) + e
+    x = tl.permute(x, (1, 4, 3, 0, 2))  # [E / VECTOR, r, g, TILE, VECTOR]
+    d = (tl.arange(0, E // VECTOR) * VECTOR)[:, None, None] + (tl.arange(0, 4) * E)[None, :, None]
+    d = d + (tl.arange(0, 4) * (4 * E))[None, None, :]
+    d = d[:, :, :, None, None] + tl.arange(0, VECTOR)[None, None, None, None, :]
+    pointers = out_ptr + (offset[None, None, None, :, None] + d)
+    tl.store(pointers, x.to(out_ptr.dtype.element_ty), mask=live[None, None, None, :, None])
+
+
+@jit
+def narrow(p, dtype: tl.constexpr, BF16_BY_HAND: tl.constexpr):
+    """Weights in [0, 1] in the values' dtype. By hand: ties round up, which spares the NaN test of a bf16 cast where
+    the hardware has none (gfx942)."""
+    if BF16_BY_HAND and dtype == tl.bfloat16:
+        return ((p.to(tl.int32, bitcast=True) + 0x8000) >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)
+    return p.to(dtype)
+
+
+@jit
+def see_up_to(scores, limit, TILE: tl.constexpr):
+    """-inf in `scores[TILE, 16]` from column `limit[TILE]` on."""
+    left = limit[:, None] - (tl.arange(0, 4) * 4)[None, :]  # the columns in fours: a lane then compares with constants
+    seen = left[:, :, None] > tl.arange(0, 4)[None, None, :]
+    return tl.where(tl.reshape(seen, [TILE, 16]), scores, float("-inf"))
+
+
+@jit
+def advance(
+    state,
+    queries,
+    limits,
+    k_ptr,
+    v_ptr,
+    table_ptr,
+    position,
+    last,
+    factor,
+    k_block,
+    k_slot,
+    v_block,
+    v_slot,
+    D: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    TILES: tl.constexpr,
+    TILE: tl.constexpr,
+    MASKED: tl.constexpr,
+    BF16_BY_HAND: tl.constexpr,
+):
+    """The state (maximum, sum, result of each tile) after the 32 tokens from `position` on."""
+    dtype: tl.constexpr = queries[0].dtype
+    k0 = load_keys(k_ptr, table_ptr, position, last, k_block, k_slot, D, BLOCK_SIZE, MASKED, dtype)
+    k1 = load_keys(k_ptr, table_ptr, position + 16, last, k_block, k_slot, D, BLOCK_SIZE, MASKED, dtype)
+    v0 = load_values(v_ptr, table_ptr, position, last, v_block, v_slot, D, BLOCK_SIZE, MASKED, dtype)
+    v1 = load_values(v_ptr, table_ptr, position + 16, last, v_block, v_slot, D, BLOCK_SIZE, MASKED, dtype)
+    v = pair_values(v0, v1, D)
+    scores = ()
+    for i in tl.static_range(TILES):
+        s0 = tl.dot(queries[i], k0, input_precision="ieee")
+        s1 = tl.dot(queries[i], k1, input_precision="ieee")
+        scores = scores + (s0, s1)
+    after = ()
+    for i in tl.static_range(TILES):
+        s0 = scores[2 * i]
+        s1 = scores[2 * i + 1]
+        if MASKED:
+            s0 = see_up_to(s0, limits[i] - position, TILE)
+            s1 = see_up_to(s1, limits[i] - position - 16, TILE)
+        top = tl.maximum(state[3 * i], tl.max(tl.maximum(s0, s1), 1) * factor)
+        p0 = tl.exp2(s0 * factor - top[:, None])
+        p1 = tl.exp2(s1 * factor - top[:, None])
+        fade = tl.exp2(state[3 * i] - top)
+        total = state[3 * i + 1] * fade + tl.sum(p0 + p1, 1)
+        p = pair_weights(narrow(p0, dtype, BF16_BY_HAND), narrow(p1, dtype, BF16_BY_HAND), TILE)
+        result = tl.dot(p, v, state[3 * i + 2] * fade[:, None], input_precision="ieee")
+        after = after + (top, total, result)
+    return after
+
+
+@jit
+def attend(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    out_ptr,
+    table_ptr,
+    start_ptr,
+    context_ptr,
+    part_ptr,
+    stat_ptr,
+    factor,
+    v_scale,
+    sequences,
+    fewest,
+    most,
+    q_token,
+    q_head,
+    k_block,
+    k_slot,
+    k_head,
+    v_block,
+    v_slot,
+    v_head,
+    out_token,
+    out_head,
+    table_row,
+    stat_plane,
+    RATIO: tl.constexpr,
+    HEADS: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    TILES: tl.constexpr,
+    TILE: tl.constexpr,
+    SLACK: tl.constexpr,
+    SPLITS: tl.constexpr,
+    SHORTEST: tl.constexpr,
+    PEELED: tl.constexpr,
+    BF16_BY_HAND: tl.constexpr,
+):
+    """Grid: (SPLITS, KV heads, tiles). Sequences of fewer than `fewest` or more than `most` queries are another launch's.
+    SLACK < 0: each sequence has one tile, the grid's last axis counts sequences, and each owns `most` of part's rows."""
+    ROWS: tl.constexpr = TILES * TILE
+    split = tl.program_id(0)
+    kv_head = tl.program_id(1)
+    sequence = tl.program_id(2)
+    tile = 0
+    if SLACK >= 0:
+        sequence, tile = find_tile(start_ptr, sequence, sequences, RATIO, ROWS, SLACK)
+    context = tl.load(context_ptr + sequence)
+    begin = split * split_length(context, SPLITS, SHORTEST)
+    start = tl.load(start_ptr + sequence)
+    queries_here = tl.load(start_ptr + sequence + 1) - start
+    row = tile * ROWS
+    rows = queries_here * RATIO
+    unseen = context - queries_here  # row r sees the keys up to this position + r // RATIO
+    end = tl.minimum(
+        begin + split_length(context, SPLITS, SHORTEST), unseen + (tl.minimum(row + ROWS, rows) - 1) // RATIO + 1
+    )
+    if (row >= rows) | (begin >= end) | (queries_here < fewest) | (queries_here > most):
+        return
+
+    q_ptr += start.to(tl.int64) * q_token + kv_head * RATIO * q_head
+    k_ptr += kv_head * k_head
+    v_ptr += kv_head * v_head
+    table_ptr += sequence.to(tl.int64) * table_row
+    queries = ()
+    limits = ()
+    state = ()
+    for i in tl.static_range(TILES):
+        at = row + i * TILE
+        queries = queries + (load_queries(q_ptr, at, rows, q_token, q_head, RATIO, D, TILE),)
+        limits = limits + (tl.minimum(unseen + (at + tl.arange(0, TILE)) // RATIO + 1, end),)
+        state = state + (tl.full([TILE], NOTHING, tl.float32), tl.zeros([TILE], tl.float32))
+        state = state + (tl.zeros([TILE, D], tl.float32),)
+
+    masked = begin
+    if PEELED:
+        masked = tl.maximum(begin, tl.minimum(end, unseen + row // RATIO + 1) // 32 * 32)
+        for position in range(begin, masked, 32):
+            state = advance(
+                state, queries, limits, k_ptr, v_ptr, table_ptr, position, end - 1, factor, k_block, k_slot, v_block,
+                v_slot, D, BLOCK_SIZE, TILES, TILE, False, BF16_BY_HAND,
+            )  # fmt: skip
+    for position in range(masked, end, 32):
+        state = advance(
+            state, queries, limits, k_ptr, v_ptr, table_ptr, position, end - 1, factor, k_block, k_slot, v_block,
+            v_slot, D, BLOCK_SIZE, TILES, TILE, True, BF16_BY_HAND,
+        )  # fmt: skip
+
+    for i in tl.static_range(TILES):
+        at = row + i * TILE + tl.arange(0, TILE)
+        token = start + at // RATIO
+        head = kv_head * RATIO + at % RATIO
+        live = at < rows
+        if SPLITS > 1 and context > split_length(context, SPLITS, SHORTEST):
+            if SLACK < 0:
+                token = sequence * most + at // RATIO
+            part = (token * HEADS + head) * SPLITS + split
+            tl.store(stat_ptr + part, state[3 * i], mask=live)
+            tl.store(stat_ptr + stat_plane + part, state[3 * i + 1], mask=live)
+            store_rows(part_ptr, part * D, live, state[3 * i + 2], D, TILE, 4)
+        else:
+            result = state[3 * i + 2] * (v_scale / state[3 * i + 1])[:, None]
+            store_rows(out_ptr, token * out_token + head * out_head, live, result, D, TILE, min(8, D // 16))
