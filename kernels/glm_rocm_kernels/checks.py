@@ -17,6 +17,8 @@ FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 FP8_MAX = {torch.float8_e4m3fn: 448.0, torch.float8_e4m3fnuz: 224.0}
 """The FP8 formats and the value that a row's largest element is mapped to; for fnuz 224 and not its finite maximum of
 240, so that both formats use the same codes (vLLM, input_quant_fp8.py)."""
+FP8_FINITE_MAX = {torch.float8_e4m3fn: 448.0, torch.float8_e4m3fnuz: 240.0}
+"""The formats' largest finite values, which a cache saturates to: its scale is static, so the whole range is used."""
 MIN_SCALE = 2.0**-40
 """Smallest quantisation scale: a row of zeros gets it, so that no scale is zero."""
 INDICES = (torch.int32, torch.int64)

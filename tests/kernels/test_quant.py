@@ -92,11 +92,11 @@ def test_no_row_and_no_column(device: torch.device, rows: int) -> None:
         assert torch.equal(scale.cpu(), want[1])
 
 
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=8, deadline=None, database=None)
 @given(
     rows=st.integers(1, 4),
     columns=st.integers(1, 300),
-    group=st.integers(1, 160),
+    group=st.sampled_from([1, 33, 128, 160]),
     fp8=st.sampled_from(FP8),
     dtype=st.sampled_from(checks.FLOATS),
     seed=st.integers(0, 99),

@@ -1,0 +1,1 @@
+"""Device code of the norms and of the rotary embedding."""
