@@ -41,15 +41,15 @@ def compiler() -> str:
         path = shutil.which(name) if name else None
         if path:
             return path
-    raise BuildError(
-        "no C compiler", required="`cc`, `gcc` or `clang` on the PATH, or $CC", hint="apt-get install gcc"
-    )
+    raise BuildError("no C compiler", required="`cc`, `gcc` or `clang` on the PATH, or $CC", hint="apt-get install gcc")
 
 
 def _identity(path: str) -> bytes:
     """What decides the machine code besides sources and flags: the compiler's version and the CPU that native means."""
     version = subprocess.run([path, "--version"], capture_output=True, check=False).stdout
-    target = subprocess.run([path, "-march=native", "-E", "-v", "-"], input=b"", capture_output=True, check=False).stderr
+    target = subprocess.run(
+        [path, "-march=native", "-E", "-v", "-"], input=b"", capture_output=True, check=False
+    ).stderr
     lines = [line for line in target.splitlines() if b"march" in line or b"-target-cpu" in line or b"mtune" in line]
     return version + b"\n".join(lines)
 

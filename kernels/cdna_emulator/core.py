@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import enum
 from ctypes import POINTER, c_bool, c_char, c_int, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from . import build
 from .insn import INSN, OPERAND
@@ -169,7 +170,8 @@ class Lab(ctypes.Structure):
     )
 
 
-class Operation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Operation:
     """What the core says about an operation that it has."""
 
     index: int
