@@ -112,7 +112,7 @@ def _by_type(each: Value) -> bytes | None:
     try:
         if kind in _INTEGERS:
             bits = max(8, int(kind[1:]))
-            return (int(value) % 2**bits).to_bytes(bits // 8, "little")
+            return (int(value) % (1 << bits)).to_bytes(bits // 8, "little")
         return _float(kind, float(value))
     except (TypeError, ValueError):
         return None
