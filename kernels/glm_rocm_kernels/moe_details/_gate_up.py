@@ -1,0 +1,189 @@
+"""The first product: gate and up of a block of pairs in one program, SiLU and the product of both, and the next FP8.
+
+A program has the same tile of columns of gate and of up, so what SiLU needs never leaves it. Two things need more than
+one program: K split between several (SPLITS, where a small batch leaves compute units idle), and the scale of a row,
+whose columns are in several. Both are finished by the last program to arrive of a block, from results that the others
+left in memory, summed in the order of the splits: what comes out does not depend on which one is last.
+"""
+
+from __future__ import annotations
+
+import triton.language as tl
+
+from glm_rocm_kernels._triton import jit
+from glm_rocm_kernels.moe_details._quantise import codes_of, row_scale
+from glm_rocm_kernels.moe_details._tiles import load_tile, rows_of_block
+
+NONE = tl.constexpr(0)
+CHANNEL_TOKEN = tl.constexpr(1)
+BLOCK = tl.constexpr(2)
+
+
+@jit
+def _silu_times(gate, up):
+    return gate / (1.0 + tl.exp2(gate * -1.4426950408889634)) * up
+
+
+@jit
+def _finish(
+    order,
+    partial,
+    hidden,
+    hidden_scale,
+    block,
+    count,
+    pairs,
+    N: tl.constexpr,
+    N_2: tl.constexpr,
+    QUANT: tl.constexpr,
+    SPLITS: tl.constexpr,
+    LIMIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Rows of a block from `partial` to `hidden`: add the splits, SiLU, quantise."""
+    column = tl.arange(0, N_2)[None, :]
+    for first in range(0, count, ROWS):
+        row = first + tl.arange(0, ROWS)
+        pair = tl.load(order + block * BLOCK_M + row, mask=row < count, other=0)
+        there = (row < count)[:, None] & (column < N)
+        if SPLITS == 1:
+            h = tl.load(partial + pair[:, None] * N + column, mask=there, other=0.0)
+        else:
+            gate = tl.zeros((ROWS, N_2), tl.float32)
+            up = tl.zeros((ROWS, N_2), tl.float32)
+            for split in tl.static_range(SPLITS):
+                pointers = partial + (split * pairs + pair)[:, None] * (2 * N) + column
+                gate += tl.load(pointers, mask=there, other=0.0)
+                up += tl.load(pointers + N, mask=there, other=0.0)
+            h = _silu_times(gate, up)
+        place = hidden + pair[:, None] * N + column
+        if QUANT == NONE:
+            tl.store(place, h.to(hidden.dtype.element_ty), mask=there)
+        elif QUANT == CHANNEL_TOKEN:
+            scale = row_scale(h, 1, LIMIT)
+            code = codes_of(h, tl.broadcast_to(scale[:, None], (ROWS, N_2)), LIMIT, hidden.dtype.element_ty)
+            tl.store(place, code, mask=there)
+            tl.store(hidden_scale + pair, scale, mask=row < count)
+        else:
+            GROUPS: tl.constexpr = (N + 127) // 128
+            parts = tl.reshape(h, (ROWS, N_2 // 128, 128))
+            scale = row_scale(parts, 2, LIMIT)
+            spread = tl.broadcast_to(scale[:, :, None], (ROWS, N_2 // 128, 128))
+            code = tl.reshape(codes_of(parts, spread, LIMIT, hidden.dtype.element_ty), (ROWS, N_2))
+            tl.store(place, code, mask=there)
+            group = tl.arange(0, N_2 // 128)[None, :]
+            tl.store(
+                hidden_scale + pair[:, None] * GROUPS + group, scale, mask=(row < count)[:, None] & (group < GROUPS)
+            )
+
+
+@jit
+def gate_up_kernel(
+    x,
+    x_scale,
+    w,
+    w_scale,
+    order,
+    block_expert,
+    arrivals,
+    partial,
+    hidden,
+    hidden_scale,
+    stride_x,
+    pairs,
+    HIDDEN: tl.constexpr,
+    N: tl.constexpr,
+    N_2: tl.constexpr,
+    TOP_K: tl.constexpr,
+    QUANT: tl.constexpr,
+    LIMIT: tl.constexpr,
+    SPLITS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    FINISH_ROWS: tl.constexpr,
+    DIRECT: tl.constexpr,
+    RUN: tl.constexpr,
+    OPERAND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WARPS: tl.constexpr,
+):
+    """Grid (tiles of N, blocks, SPLITS). `partial`: h in fp32, or gate and up of each split; see `_finish`."""
+    tile = tl.program_id(0)
+    block = tl.program_id(1)
+    split = tl.program_id(2)
+    expert = tl.load(block_expert + block)
+    if expert < 0:
+        return
+    pair, valid = rows_of_block(order, block, BLOCK_M)
+    token = pair // TOP_K
+    x_rows = token * stride_x
+    n = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    w_rows = tl.minimum(n, N - 1) * HIDDEN
+    w_gate = w + expert.to(tl.int64) * (2 * N * HIDDEN)
+    w_up = w_gate + N * HIDDEN
+
+    STEPS: tl.constexpr = (HIDDEN + BLOCK_K - 1) // BLOCK_K
+    PART: tl.constexpr = (STEPS + SPLITS - 1) // SPLITS
+    EVEN: tl.constexpr = HIDDEN % BLOCK_K == 0
+    SCALES: tl.constexpr = (HIDDEN + 127) // 128
+    N_SCALES: tl.constexpr = (N + 127) // 128
+    begin = split * PART * BLOCK_K
+    end = tl.minimum(begin + PART * BLOCK_K, HIDDEN)
+    gate = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    up = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    if QUANT == BLOCK:
+        gate_scale = w_scale + (expert * (2 * N_SCALES) + tile * BLOCK_N // 128) * SCALES
+        up_scale = gate_scale + N_SCALES * SCALES
+    for k in range(begin, end, BLOCK_K):
+        a = load_tile(x, x_rows, k, HIDDEN, BLOCK_M, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
+        g = load_tile(w_gate, w_rows, k, HIDDEN, BLOCK_N, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
+        u = load_tile(w_up, w_rows, k, HIDDEN, BLOCK_N, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
+        if QUANT == BLOCK:
+            group = k // 128
+            row_scales = tl.load(x_scale + token * SCALES + group)
+            gate += tl.dot(a, g.T) * (row_scales * tl.load(gate_scale + group))[:, None]
+            up += tl.dot(a, u.T) * (row_scales * tl.load(up_scale + group))[:, None]
+        else:
+            gate = tl.dot(a, g.T, gate, input_precision=PRECISION)
+            up = tl.dot(a, u.T, up, input_precision=PRECISION)
+    if QUANT == CHANNEL_TOKEN:
+        row_scales = tl.load(x_scale + token)[:, None]
+        column = expert * (2 * N) + tl.minimum(n, N - 1)
+        gate *= row_scales * tl.load(w_scale + column)[None, :]
+        up *= row_scales * tl.load(w_scale + column + N)[None, :]
+
+    there = valid[:, None] & (n < N)[None, :]
+    if SPLITS > 1:
+        place = partial + (split * pairs + pair)[:, None] * (2 * N) + n[None, :]
+        tl.store(place, gate, mask=there)
+        tl.store(place + N, up, mask=there)
+    elif QUANT == NONE:
+        place = hidden + pair[:, None] * N + n[None, :]
+        tl.store(place, _silu_times(gate, up).to(hidden.dtype.element_ty), mask=there)
+    else:
+        tl.store(partial + pair[:, None] * N + n[None, :], _silu_times(gate, up), mask=there)
+
+    if SPLITS > 1 or QUANT != NONE:
+        if WARPS > 1:
+            tl.debug_barrier()  # every warp's results are out before one thread says so
+        arrived = tl.atomic_add(arrivals + block, 1, sem="acq_rel", scope="gpu")
+        if arrived == (N + BLOCK_N - 1) // BLOCK_N * SPLITS - 1:
+            count = tl.sum(valid.to(tl.int32), 0)
+            _finish(
+                order,
+                partial,
+                hidden,
+                hidden_scale,
+                block,
+                count,
+                pairs,
+                N,
+                N_2,
+                QUANT,
+                SPLITS,
+                LIMIT,
+                BLOCK_M,
+                FINISH_ROWS,
+            )
