@@ -118,9 +118,11 @@ Pair modified_f64(Pair lanes, uint32_t modifiers, bool flush, uint32_t buffer[2]
 
 /* ---- results ------------------------------------------------------------------------------------------------ */
 
-static void blend(uint32_t *restrict to, const uint32_t *restrict lanes, uint64_t mask) {
+static void blend(uint32_t *to, const uint32_t *lanes, uint64_t mask) {
     const uint32_t low = (uint32_t)mask, high = (uint32_t)(mask >> 32);
+    LANES_ARE_INDEPENDENT
     for (uint32_t i = 0; i < 32; i++) to[i] = low >> i & 1 ? lanes[i] : to[i];
+    LANES_ARE_INDEPENDENT
     for (uint32_t i = 0; i < 32; i++) to[32 + i] = high >> i & 1 ? lanes[32 + i] : to[32 + i];
 }
 
