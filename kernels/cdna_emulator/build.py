@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -16,11 +17,13 @@ from .errors import BuildError
 
 SOURCES: Final = Path(__file__).with_name("core")
 FLAGS: Final = (
-    *("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-fvisibility=default"),
+    *("-std=c11", "-O3", "-march=native", "-fPIC"),
     # NaN, infinities, denormals and signed zeros matter: no -ffast-math, and no contraction to fma of our own making.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"),
 )
 COMPILERS: Final = ("cc", "gcc", "clang")
+MOST_COMPILERS: Final = 4
+"""At a time."""
 
 
 def cache_folder() -> Path:
@@ -61,38 +64,45 @@ def build() -> Path:
         BuildError: no compiler, no place to write, or the compiler refuses the sources.
     """
     path = compiler()
-    digest = hashlib.sha256(" ".join(FLAGS).encode() + _identity(path))
-    for source in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    library = cache_folder() / f"core-{digest.hexdigest()[:24]}.so"
-    if not library.exists():
-        _compile(path, library)
+    identity = " ".join(FLAGS).encode() + _identity(path)
+    for header in sorted(SOURCES.glob("*.h")):
+        identity += header.name.encode() + b"\0" + header.read_bytes()
+    objects = {}  # object -> source
+    for source in sorted(SOURCES.glob("*.c")):
+        digest = hashlib.sha256(identity + source.name.encode() + b"\0" + source.read_bytes())
+        objects[cache_folder() / "objects" / f"{source.stem}-{digest.hexdigest()[:24]}.o"] = source
+    names = " ".join(each.name for each in objects)
+    library = cache_folder() / f"core-{hashlib.sha256(names.encode()).hexdigest()[:24]}.so"
+    if library.exists():
+        return library
+    missing = [(each, source) for each, source in objects.items() if not each.exists()]
+    with ThreadPoolExecutor(max_workers=min(MOST_COMPILERS, os.cpu_count() or 1)) as pool:
+        list(pool.map(lambda each: _make([path, *FLAGS, "-c", str(each[1])], each[0]), missing))
+    _make([path, "-shared", *map(str, objects), "-lm"], library)
     return library
 
 
-def _compile(path: str, library: Path) -> None:
+def _make(command: list[str], result: Path) -> None:
+    """Run a compiler that writes `result`; whoever else makes it at this moment replaces it with the same."""
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=library.parent, suffix=".so.part")
+        result.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=result.parent, suffix=".part")
     except OSError as error:
         raise BuildError(
-            f"cannot write to `{library.parent}` ({error.strerror})",
+            f"cannot write to `{result.parent}` ({error.strerror})",
             required="a folder for the compiled core",
             hint="export CDNA_EMULATOR_CACHE=/some/writable/folder",
         ) from error
     os.close(handle)
-    sources = [str(source) for source in sorted(SOURCES.glob("*.c"))]
     try:
-        done = subprocess.run(
-            [path, *FLAGS, *sources, "-o", partial, "-lm"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([*command, "-o", partial], capture_output=True, text=True, check=False)
         if done.returncode:
             raise BuildError(
-                f"`{path}` does not compile the core:\n{done.stderr.strip()[:2000]}",
+                f"`{command[0]}` does not compile the core:\n{done.stderr.strip()[:2000]}",
                 required="a C11 compiler for this CPU",
                 hint="CC=gcc",
             )
-        os.replace(partial, library)  # whoever else compiles at this moment replaces it with the same
+        os.replace(partial, result)
     finally:
         Path(partial).unlink(missing_ok=True)
 

@@ -84,7 +84,12 @@ class DeviceFault(EmulatorError):
 
     def __init__(self, found: str, place: Place, *, required: str = "", hint: str = "") -> None:
         self.place = place
-        super().__init__(f"{found}\n  in {place}", required=required, hint=hint)
+        super().__init__(found, required=required, hint=hint)
+
+    def render(self) -> str:
+        """The place stands in a line of its own."""
+        sentence, *hint = super().render().split("\n\nhint: ")
+        return "\n\nhint: ".join([f"{sentence}\n  in {self.place}", *hint])
 
 
 class OutOfBoundsError(DeviceFault):

@@ -104,8 +104,8 @@ class Memory:
         self.table = (Allocation * max(1, len(self.regions)))()
         self._lines = []
         for row, region in zip(self.table, self.regions, strict=False):
-            lines = ((region.hi - 1) // LINE_BYTES) - region.lo // LINE_BYTES + 1
-            bitmap = np.zeros((lines + 63) // 64, np.uint64)
+            lines = -(-(region.hi - region.lo) // LINE_BYTES)
+            bitmap = np.zeros(-(-lines // 64), np.uint64)
             self._lines.append(bitmap)
             row.lo, row.hi, row.lines = region.lo, region.hi, bitmap.ctypes.data
             if region.written is not None:

@@ -136,7 +136,7 @@ struct Group { /* a workgroup under way */
 typedef struct { /* memory that a kernel may touch; sorted by lo */
     uint64_t lo, hi;         /* addresses [lo, hi) of this process */
     uint8_t *written;        /* one byte per byte, 0 = never written; NULL: all of it is defined */
-    uint64_t *lines;         /* bitmap of the 128-byte lines touched (line 0 holds lo rounded down); NULL: not kept */
+    uint64_t *lines;         /* bitmap of the 128-byte lines touched, counted from lo; NULL: not kept */
     uint64_t load_bytes, store_bytes; /* asked for by active lanes; atomics count in both */
 } Allocation;
 

@@ -116,9 +116,11 @@ Status memory_touch(Launch *launch, Wave *wave, const Insn *insn, const uint64_t
             return memory_fault(launch, wave, insn, STATUS_OUT_OF_BOUNDS, lane, at, bytes, access != ACCESS_LOAD, NULL);
         if (access != ACCESS_STORE) allocation->load_bytes += bytes;
         if (access != ACCESS_LOAD) allocation->store_bytes += bytes;
-        lines_add(&lines, allocation, at >> LINE_SHIFT);
-        uint64_t last = (at + bytes - 1) >> LINE_SHIFT;
-        if (last != at >> LINE_SHIFT) lines_add(&lines, allocation, last);
+        /* As if the allocation began on a line, as it does on a card: where it lies in this process is chance. */
+        uint64_t skew = allocation->lo & ((1u << LINE_SHIFT) - 1);
+        uint64_t first = (at - skew) >> LINE_SHIFT, last = (at - skew + bytes - 1) >> LINE_SHIFT;
+        lines_add(&lines, allocation, first);
+        if (last != first) lines_add(&lines, allocation, last);
         if (allocation->written) {
             Status status = touch_written(launch, wave, insn, allocation, lane, at, bytes, access);
             if (status != STATUS_OK) return status;
