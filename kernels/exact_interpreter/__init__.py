@@ -37,7 +37,8 @@ def install() -> None:
             "`TRITON_INTERPRET=1` when the process starts",
             "export TRITON_INTERPRET=1",
         )
-    from exact_interpreter import arithmetic, memory
+    from exact_interpreter import arithmetic, language, memory
 
+    language.install()
     arithmetic.install()
     memory.install()

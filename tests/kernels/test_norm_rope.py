@@ -58,7 +58,7 @@ def test_views_of_a_fused_projection(
         compare(mine.cpu(), theirs, tolerance(dtype), label=label)
 
 
-@pytest.mark.parametrize("tokens", [0, 1, 300])
+@pytest.mark.parametrize("tokens", [0, 1, 40])
 def test_any_number_of_tokens(device: torch.device, tokens: int) -> None:
     q, k, table = torch.randn(tokens, 2, 16), torch.randn(tokens, 1, 16), cos_sin_table(9, 8, 1e4)
     positions = torch.arange(tokens, dtype=torch.int32) % 9
