@@ -39,8 +39,6 @@ _XF32: Final = {  # gfx942's own: the tables, which are CDNA4's, have the opcode
     }
     for shape, number, bits in (("16x16x8", "PK4_F32", 128), ("32x32x4", "PK16_F32", 512))
 }
-# In gfx942's manual, so among the operations, but not in the CDNA4 tables of operands: registers of factors and result.
-_XF32_BITS: Final = {"v_mfma_f32_16x16x8_xf32": (64, 128), "v_mfma_f32_32x32x4_xf32": (64, 512)}
 _LITERAL: Final = 0xFF
 _SDWA: Final = 0xF9
 _DPP: Final = 0xFA
@@ -83,10 +81,12 @@ def _layouts() -> dict[str, _Layout]:
     from tinygrad.runtime.autogen.amd.cdna import ins
 
     found = {}
-    for name, encoding in vars(ins).items():
+    classes: dict[str, Any] = vars(ins)
+    for name, encoding in classes.items():
         if not (isinstance(encoding, type) and issubclass(encoding, Inst)) or encoding is Inst:
             continue
-        fields: dict[str, Any] = dict(encoding._fields)
+        table: Any = encoding
+        fields: dict[str, Any] = dict(table._fields)
         if name == "VOP3P_MFMA":  # it inherits VOP3P's modifiers, whose bits it uses otherwise
             fields = {k: v for k, v in fields.items() if not k.startswith(("neg", "opsel", "clmp"))}
         claimed = 0
@@ -101,12 +101,13 @@ def _layouts() -> dict[str, _Layout]:
         by_opcode = {op.value: op for op in operation.allowed}
         if name == "VOP3P_MFMA":
             by_opcode |= {op.value: op for op in _xf32_operations(ins.VOP3P)}
-        found[name] = _Layout(plain, (operation.lo, operation.mask), by_opcode, claimed, encoding._base_size)
+        found[name] = _Layout(plain, (operation.lo, operation.mask), by_opcode, claimed, table._base_size)
     return found
 
 
 def _xf32_operations(vop3p: Any) -> list[Any]:
-    return [op for op in dict(vop3p._fields)["op"].allowed if op.name.lower() in _XF32_BITS]
+    """They are MFMA, too, but the tables have them among the packed operations."""
+    return [op for op in dict(vop3p._fields)["op"].allowed if op.name.lower() in _XF32]
 
 
 def _has(encoding: str, word: int) -> bool:

@@ -417,9 +417,7 @@ def _ds(form: Form, f: Fields, r: Record) -> None:
         r.dst = vector_register(f.pop("vdst"), form.specs["vdst"], accumulator=accumulator)
     for name in ("addr", "data0", "data1"):
         if name in form.specs:
-            r.src.append(
-                vector_register(f.pop(name), form.specs[name], accumulator=accumulator and name != "addr")
-            )
+            r.src.append(vector_register(f.pop(name), form.specs[name], accumulator=accumulator and name != "addr"))
         else:
             r.src.append(insn.ABSENT)
 

@@ -22,8 +22,9 @@ from .assemble import assemble
 from .decode import Decoder
 from .insn import EXEC, FIRST_AGPR, VCC
 
-MODE_AS_COMPILED: Final = 0x2F0
-"""HW_REG_MODE as LLVM's kernels start: round to nearest, denormals kept in all formats (bits 7:4), IEEE mode (bit 9)."""
+MODE_AS_COMPILED: Final = 0x3F0
+"""HW_REG_MODE as Triton's kernels start: round to nearest, denormals kept in all formats (bits 7:4), DX10_CLAMP
+(bit 8: a NaN is clamped to 0) and IEEE mode (bit 9)."""
 _FULL: Final = 2**64 - 1
 _LIMIT: Final = 10_000_000
 
@@ -75,7 +76,8 @@ class State:
     @property
     def v(self) -> Words:
         """uint32 [512, 64]"""
-        return self.waves_v[0]
+        v: Words = self.waves_v[0]
+        return v
 
     @property
     def a(self) -> Words:
@@ -85,7 +87,8 @@ class State:
     @property
     def s(self) -> Words:
         """uint32 [128]"""
-        return self.waves_s[0]
+        s: Words = self.waves_s[0]
+        return s
 
     @property
     def scc(self) -> int:
@@ -105,15 +108,18 @@ class State:
 
     def f32(self, n: int) -> npt.NDArray[np.float32]:
         """Register n as float32 [64]."""
-        return self.v[n].view(np.float32)
+        found: npt.NDArray[np.float32] = self.v[n].view(np.float32)
+        return found
 
     def f16(self, n: int) -> npt.NDArray[np.float16]:
         """The lower half of register n as float16 [64]."""
-        return (self.v[n] & 0xFFFF).astype(np.uint16).view(np.float16)
+        found: npt.NDArray[np.float16] = (self.v[n] & 0xFFFF).astype(np.uint16).view(np.float16)
+        return found
 
     def u64(self, n: int) -> npt.NDArray[np.uint64]:
         """Registers n, n + 1 as uint64 [64]."""
-        return self.v[n].astype(np.uint64) | self.v[n + 1].astype(np.uint64) << np.uint64(32)
+        found: npt.NDArray[np.uint64] = self.v[n].astype(np.uint64) | self.v[n + 1].astype(np.uint64) << np.uint64(32)
+        return found
 
     def f64(self, n: int) -> npt.NDArray[np.float64]:
         """Registers n, n + 1 as float64 [64]."""
@@ -147,9 +153,9 @@ def run(
     Args:
         text: assembly, or machine code.
         arch: "gfx942" or "gfx950".
-        vgprs, agprs: by register number: a number, an array [64], or [waves, 64]. 32-bit types fill one register, 16-bit
-            types its lower half, 64-bit types two. A Python int is a 32-bit word, a Python float is float32. All other
-            registers hold 0.
+        vgprs, agprs: by register number: a number, an array [64], or [waves, 64]. 32-bit types fill one register,
+            16-bit types its lower half, 64-bit types two. A Python int is a 32-bit word, a Python float is float32. All
+            other registers hold 0.
         sgprs: by register number; an int of more than 32 bits fills two registers: `{4: address(array)}`.
         vcc, exec: 64 bits.
         memory: arrays or tensors that the instructions may touch, at their own addresses.
@@ -175,7 +181,7 @@ def run(
     for number, word in {**(sgprs or {}), VCC: vcc | 1 << 64, EXEC: exec | 1 << 64}.items():
         _fill_scalar(s, number, word)
     sccs = np.full(waves, scc, np.uint32)
-    shared = np.zeros(lds, np.uint8) if isinstance(lds, int) else np.frombuffer(bytearray(memoryview(lds).cast("B")), np.uint8)
+    shared = _bytes(lds)
     scratch = np.zeros((waves, core.LANES, scratch_bytes), np.uint8)
     lab = core.Lab(waves=waves, mode=mode, order=int(order), seed=seed)
     lab.v, lab.s, lab.scc = v.ctypes.data, s.ctypes.data, sccs.ctypes.data
@@ -222,6 +228,13 @@ def _words(value: Any) -> list[npt.NDArray[np.uint32]]:
     if array.dtype.itemsize == 8:
         return [(bits & np.uint64(0xFFFFFFFF)).astype(np.uint32), (bits >> np.uint64(32)).astype(np.uint32)]
     return [bits.astype(np.uint32)]
+
+
+def _bytes(lds: bytes | npt.NDArray[Any] | int) -> npt.NDArray[np.uint8]:
+    if isinstance(lds, int):
+        return np.zeros(lds, np.uint8)
+    content = lds if isinstance(lds, bytes) else lds.tobytes()
+    return np.frombuffer(bytearray(content), np.uint8)
 
 
 def _fill(v: Words, number: int, value: Any) -> None:

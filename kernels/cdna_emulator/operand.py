@@ -56,7 +56,7 @@ def scalar_register(code: int, count: int) -> bytes:
         OperandError: registers that a wave on this machine does not have.
     """
     last = code + count - 1
-    if last <= 101 or (106 <= code and last <= 107) or code == insn.M0 == last or (126 <= code and last <= 127):
+    if last <= 101 or (code >= 106 and last <= 107) or code == insn.M0 == last or (code >= 126 and last <= 127):
         return insn.operand(insn.SGPR, code, count)
     raise OperandError(f"scalar register {_NAMED.get(code, code)} of {count} dwords")
 
@@ -93,9 +93,7 @@ def source(
         OperandError: see there.
     """
     if code >= FIRST_VGPR:
-        return vector_register(
-            code - FIRST_VGPR, spec, accumulator=accumulator, modifiers=modifiers, select=select
-        )
+        return vector_register(code - FIRST_VGPR, spec, accumulator=accumulator, modifiers=modifiers, select=select)
     if accumulator:
         raise OperandError("an accumulation register that is none")
     if spec.type in ("OPR_VGPR", "OPR_SRC_VGPR", "OPR_SRC_VGPR_OR_ACCVGPR", "OPR_SRC_ACCVGPR", "OPR_VGPR_OR_LDS"):
@@ -115,9 +113,7 @@ def source(
     value, upper = _literal(literal, spec) if code == LITERAL else _inline(code, spec)
     if spec.number in ("PK2_F32", "PK2_B32") and value and modifiers & (insn.OPSEL | insn.OPSEL_HI):
         raise OperandError("the upper half of a constant in packed 32-bit arithmetic")
-    return insn.operand(
-        insn.CONSTANT, 0, count, modifiers=modifiers, select=select, value=value, value_hi=upper
-    )
+    return insn.operand(insn.CONSTANT, 0, count, modifiers=modifiers, select=select, value=value, value_hi=upper)
 
 
 def _literal(literal: int | None, spec: Spec) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+
 from cdna_emulator import insn
 from cdna_emulator.assemble import AssemblyError, assemble
 from cdna_emulator.decode import Decoder, index_of
@@ -62,7 +63,9 @@ VCC = (S, 106, 2, 0)
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs the C compiler that the emulator needs too")
 def test_record_has_the_layout_and_the_names_of_the_header(tmp_path: Path) -> None:
-    fields = [f"{outer}, {name}" for outer, kind in (("Operand", insn.OPERAND), ("Insn", insn.INSN)) for name in kind.names]
+    fields = [
+        f"{outer}, {name}" for outer, kind in (("Operand", insn.OPERAND), ("Insn", insn.INSN)) for name in kind.names
+    ]
     own_names = {
         "OPERAND": ("NONE", "VGPR", "SGPR", "CONSTANT", "SCC"),
         "MODIFIER": ("NEG", "ABS", "SEXT", "NEG_HI", "OPSEL", "OPSEL_HI"),
@@ -73,16 +76,24 @@ def test_record_has_the_layout_and_the_names_of_the_header(tmp_path: Path) -> No
     }  # fmt: skip
     names = [f"{prefix}_{name}" for prefix, group in own_names.items() for name in group]
     names += [name for name in vars(insn) if name.startswith("ALLOWS_")] + ["FIRST_AGPR", "MAX_SOURCES"]
-    values = [getattr(insn, name.split("_", 1)[1]) for prefix, group in own_names.items() for name in (f"{prefix}_{n}" for n in group)]
+    values = [
+        getattr(insn, name.split("_", 1)[1])
+        for prefix, group in own_names.items()
+        for name in (f"{prefix}_{n}" for n in group)
+    ]
     values += [getattr(insn, name) for name in names[len(values) :]]
-    lines = [f'printf("%zu\\n", offsetof({pair}));' for pair in fields] + [f'printf("%d\\n", (int){name});' for name in names]
+    lines = [f'printf("%zu\\n", offsetof({pair}));' for pair in fields] + [
+        f'printf("%d\\n", (int){name});' for name in names
+    ]
     source = tmp_path / "layout.c"
     source.write_text(
         '#include <stdio.h>\n#include <stddef.h>\n#include "cdna.h"\n'
         'int main(void) { printf("%zu\\n%zu\\n", sizeof(Operand), sizeof(Insn)); ' + "".join(lines) + " return 0; }\n"
     )
     subprocess.run(["cc", "-std=c11", f"-I{CORE}", str(source), "-o", str(tmp_path / "layout")], check=True)
-    found = [int(line) for line in subprocess.run([tmp_path / "layout"], check=True, capture_output=True).stdout.split()]
+    found = [
+        int(line) for line in subprocess.run([tmp_path / "layout"], check=True, capture_output=True).stdout.split()
+    ]
     offsets = [kind.fields[name][1] for kind in (insn.OPERAND, insn.INSN) for name in kind.names]
     assert found == [insn.OPERAND.itemsize, insn.INSN.itemsize, *offsets, *values]
 
@@ -142,7 +153,9 @@ def test_encoding_is_the_one_tinygrad_chooses(text: str) -> None:
     encoding, name, size = theirs(code.ljust(12, b"\0"))
     found = split(code, 0)
     assert (found.form.encoding, found.size) == (encoding, size)
-    assert found.form.mnemonic.removesuffix("_b32") == name.removesuffix("_e32").removesuffix("_e64").removesuffix("_b32")
+    assert found.form.mnemonic.removesuffix("_b32") == name.removesuffix("_e32").removesuffix("_e64").removesuffix(
+        "_b32"
+    )
     written = text.split()[0]
     for suffix in ("_e32", "_e64", "_dpp", "_sdwa"):
         written = written.removesuffix(suffix)
@@ -177,7 +190,9 @@ PLAIN_MFMA = "v_mfma_f32_32x32x64_f8f6f4 v[0:15], v[16:23], v[24:31], v[0:15]"
 
 def test_two_short_instructions_before_an_f8f6f4_mfma_stay_two() -> None:
     code = assemble(f"v_mov_b32 v1, v2\nv_mov_b32 v3, v4\n{PLAIN_MFMA}", "gfx950")
-    assert theirs(code)[0] == "VOP3PX2", "tinygrad 0.14.0 takes the three for one; if no more, the comments are outdated"
+    assert theirs(code)[0] == "VOP3PX2", (
+        "tinygrad 0.14.0 takes the three for one; if no more, the comments are outdated"
+    )
     records = Decoder(Everything()).decode(code)
     assert records["size"].tolist() == [4, 4, 8]
 
@@ -375,7 +390,11 @@ def test_operands(text: str, dst: Any, dst2: Any, sources: list[Any]) -> None:
         ("v_mov_b32_dpp v0, v1 row_shr:3 row_mask:0xa bank_mask:0x5", "dpp", 0x113),
         ("v_mov_b32_dpp v0, v1 row_shr:3 row_mask:0xa bank_mask:0x5", "row_mask", 0xA),
         ("v_mov_b32_dpp v0, v1 row_shr:3 row_mask:0xa bank_mask:0x5", "bank_mask", 0x5),
-        ("v_mov_b32_dpp v0, v1 row_shr:3 row_mask:0xa bank_mask:0x5 bound_ctrl:0", "flags", insn.DPP | insn.DPP_BOUND_CTRL),
+        (
+            "v_mov_b32_dpp v0, v1 row_shr:3 row_mask:0xa bank_mask:0x5 bound_ctrl:0",
+            "flags",
+            insn.DPP | insn.DPP_BOUND_CTRL,
+        ),
         ("buffer_load_dword v1, s[4:7], 0 offen lds", "flags", insn.LDS | insn.OFFEN),
         ("buffer_load_dword v1, v2, s[4:7], 0 idxen", "flags", insn.IDXEN),
         ("buffer_load_dword v1, off, s[4:7], 0 sc0 sc1 nt", "flags", 0),
@@ -388,11 +407,15 @@ def test_fields(text: str, field: str, value: int) -> None:
 
 
 def test_sdwa_reads_scalars_and_constants_and_selects_parts() -> None:
-    found = one("v_add_f32_sdwa v0, -v1, |s2| dst_sel:WORD_1 dst_unused:UNUSED_PRESERVE src0_sel:BYTE_3 src1_sel:WORD_1")
+    found = one(
+        "v_add_f32_sdwa v0, -v1, |s2| dst_sel:WORD_1 dst_unused:UNUSED_PRESERVE src0_sel:BYTE_3 src1_sel:WORD_1"
+    )
     assert found["flags"] == insn.SDWA | insn.SDWA_PRESERVE
     assert [int(operand["select"]) for operand in (found["dst"], *found["src"][:2])] == [5, 3, 5]
     assert [brief(source) for source in found["src"][:2]] == [(V, 1, 1, insn.NEG), (S, 2, 1, insn.ABS)]
-    found = one("v_lshlrev_b32_sdwa v0, 8, sext(v2) dst_sel:BYTE_1 dst_unused:UNUSED_SEXT src0_sel:DWORD src1_sel:BYTE_0")
+    found = one(
+        "v_lshlrev_b32_sdwa v0, 8, sext(v2) dst_sel:BYTE_1 dst_unused:UNUSED_SEXT src0_sel:DWORD src1_sel:BYTE_0"
+    )
     assert found["flags"] == insn.SDWA | insn.SDWA_SEXT
     assert [brief(source) for source in found["src"][:2]] == [(C, 8, 0, 0), (V, 2, 1, insn.SEXT)]
     found = one("v_cmp_eq_u16_sdwa s[4:5], v1, v2 src0_sel:BYTE_0 src1_sel:WORD_1")
@@ -498,7 +521,7 @@ def set_bits(text: str, bits: int) -> bytes:
         (assemble("s_mov_b64 s[0:1], 0xffffffff", "gfx950"), "sign- or zero-extended"),
         (assemble("v_pk_mul_f32 v[0:1], v[2:3], 2.0", "gfx950"), "upper half of a constant"),
         (assemble("v_cvt_f32_fp8 v0, 1.0", "gfx950"), "floating-point constant"),
-        (set_bits("v_readfirstlane_b32 s1, v2", 0)[:1] + b"\x04" + assemble("v_readfirstlane_b32 s1, v2", "gfx950")[2:], "vector register"),
+        (b"\x02\x04\x02\x7e", "a vector register must stand"),  # v_readfirstlane_b32 s1, s2
         (set_bits("v_mfma_f32_32x32x64_f8f6f4 v[0:15], v[16:23], v[24:31], v[0:15]", 5 << 8), "format 5"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from corpus.case import BF8, FP8, Case, close, equal
+from corpus.case import BF8, FP8, Case, equal
 
 
 @triton.jit
@@ -67,7 +67,9 @@ def _operand(generator: torch.Generator, shape: tuple[int, int], kind: Any, arch
     return wide.to(torch.float32).to(kind) if kind != torch.float64 else wide
 
 
-def _arguments(shape: tuple[int, int, int], kinds: tuple[Any, Any], result: torch.dtype, odd: int, arch: str) -> list[Any]:
+def _arguments(
+    shape: tuple[int, int, int], kinds: tuple[Any, Any], result: torch.dtype, odd: int, arch: str
+) -> list[Any]:
     m, n, k = shape
     generator = torch.Generator().manual_seed(m * n + k)
     a, b = (_operand(generator, (rows, k + odd), kind, arch)[:, :k] for rows, kind in ((m, kinds[0]), (n, kinds[1])))
@@ -147,7 +149,9 @@ def _mx(a: str, b: str, tile: tuple[int, int, int], archs: tuple[str, ...] = ("g
         assert ((found[4].double() - x @ y.T).abs() <= 1e-6 * (x.abs() @ y.abs().T) + 1e-30).all()
 
     constants = {"BM": m, "BN": n, "BK": k, "A": a, "B": b, "PACK_A": E4M3_OR_BITS[a][1], "PACK_B": E4M3_OR_BITS[b][1]}
-    return Case(f"dot_scaled_{a}_{b}_{m}x{n}x{k}", matmul_scaled, (1,), arguments, check, {"num_warps": 4} | constants, archs)
+    return Case(
+        f"dot_scaled_{a}_{b}_{m}x{n}x{k}", matmul_scaled, (1,), arguments, check, {"num_warps": 4} | constants, archs
+    )
 
 
 HALF, BFLOAT = torch.float16, torch.bfloat16

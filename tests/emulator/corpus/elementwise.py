@@ -315,7 +315,9 @@ CASES = [
         for a, b in _CONVERSIONS
     ),
     _case("wide_products", wide_products, _wide, _check_wide),
-    Case("random", random, (1,), lambda arch: [torch.zeros(2, 1024), 7], _check_random, {"BLOCK": 1024, "num_warps": 4}),
+    Case(
+        "random", random, (1,), lambda arch: [torch.zeros(2, 1024), 7], _check_random, {"BLOCK": 1024, "num_warps": 4}
+    ),
     *(
         _case(
             f"packed_{_name(dtype)}{'_fast' if fast else ''}",

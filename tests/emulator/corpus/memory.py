@@ -231,38 +231,67 @@ def _check_scalars(arguments: list[Any], arch: str) -> None:
     equal(arguments[0], torch.tensor([1, -5, 1000003, 2**40 + 1, 0.5, 3 + 0.25], dtype=torch.float64))
 
 
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _values(arch: str) -> list[Any]:
+    return [torch.rand(128) + 0.1, torch.zeros(128)]
+
+
+def _starts(arch: str) -> list[Any]:
+    return [torch.arange(1, 65, dtype=torch.int32), torch.zeros(64, dtype=torch.int32)]
+
+
+def _by_value(arch: str) -> list[Any]:
+    return [torch.zeros(6, dtype=torch.float64), True, -5, 1000003, 2**40 + 1, 0.5, 0.25]
+
+
+def _points(arch: str) -> list[Any]:
+    return [torch.tensor([-1.0, 0.5, 2.0]), torch.zeros(3), 5]
+
+
 _BLOCK = {"BLOCK": 256, "num_warps": 4}
+_ONE_WARP = {"num_warps": 1}
 CASES = [
     *(
-        Case(f"scatter_add_{str(dtype)[6:]}", scatter_add, (2,), partial(_scatter, dtype), _check_scatter, _BLOCK)
+        Case(f"scatter_add_{_name(dtype)}", scatter_add, (2,), partial(_scatter, dtype), _check_scatter, _BLOCK)
         for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int32, torch.int64)
     ),
     *(
-        Case(f"integer_atomics_{str(dtype)[6:]}", integer_atomics, (2,), partial(_atomics, dtype), _check_atomics, _BLOCK)
+        Case(f"atomics_{_name(dtype)}", integer_atomics, (2,), partial(_atomics, dtype), _check_atomics, _BLOCK)
         for dtype in (torch.int32, torch.int64)
     ),
     *(
-        Case(f"float_extremes_{str(dtype)[6:]}", float_extremes, (2,), partial(_extremes, dtype), _check_extremes, _BLOCK)
+        Case(f"extremes_{_name(dtype)}", float_extremes, (2,), partial(_extremes, dtype), _check_extremes, _BLOCK)
         for dtype in (torch.float32, torch.float64)
     ),
-    Case("lock_by_cas", locked_sum, (4,), _locked, _check_locked, {"BLOCK": 64, "num_warps": 1}),
+    Case("lock_by_cas", locked_sum, (4,), _locked, _check_locked, {"BLOCK": 64} | _ONE_WARP),
     *(
-        Case(f"copy_{str(dtype)[6:]}_stride_{stride}", copy_strided, (3,), partial(_copy, dtype, stride), _check_copy,
-             {"BLOCK": 64, "num_warps": 1})
+        Case(
+            f"copy_{_name(dtype)}_stride_{stride}",
+            copy_strided,
+            (3,),
+            partial(_copy, dtype, stride),
+            _check_copy,
+            {"BLOCK": 64} | _ONE_WARP,
+        )
         for dtype, stride in ((torch.int8, 73), (torch.int16, 80), (torch.float32, 71), (torch.float64, 80))
     ),
     *(
-        Case(f"gather_rows_{'long' if long else 'short'}", gather_rows, (5,), partial(_gather, torch.bfloat16), _check_gather,
-             {"WIDTH": 64, "LONG": long, "num_warps": 1})
+        Case(
+            f"gather_rows_{'long' if long else 'short'}",
+            gather_rows,
+            (5,),
+            partial(_gather, torch.bfloat16),
+            _check_gather,
+            {"WIDTH": 64, "LONG": long} | _ONE_WARP,
+        )
         for long in (False, True)
     ),
-    Case("called_function", called, (3,), lambda arch: [torch.tensor([-1.0, 0.5, 2.0]), torch.zeros(3), 5], _check_called,
-         {"num_warps": 1}),
-    Case("assert_holds", asserted, (1,), lambda arch: [torch.rand(128) + 0.1, torch.zeros(128)], _check_same,
-         {"BLOCK": 128, "num_warps": 2, "debug": True}),
-    Case("while_loop", collatz, (1,), lambda arch: [torch.arange(1, 65, dtype=torch.int32), torch.zeros(64, dtype=torch.int32)],
-         _check_collatz, {"BLOCK": 64, "num_warps": 1}),
+    Case("called_function", called, (3,), _points, _check_called, _ONE_WARP),
+    Case("assert_holds", asserted, (1,), _values, _check_same, {"BLOCK": 128, "num_warps": 2, "debug": True}),
+    Case("while_loop", collatz, (1,), _starts, _check_collatz, {"BLOCK": 64} | _ONE_WARP),
     Case("cache_hints", cached, (2,), lambda arch: [torch.rand(300), torch.zeros(300), 300], _check_cached, _BLOCK),
-    Case("scalar_arguments", scalars, (3,), lambda arch: [torch.zeros(6, dtype=torch.float64), True, -5, 1000003, 2**40 + 1, 0.5, 0.25],
-         _check_scalars, {"num_warps": 1}),
-]  # fmt: skip
+    Case("scalar_arguments", scalars, (3,), _by_value, _check_scalars, _ONE_WARP),
+]

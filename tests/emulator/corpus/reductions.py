@@ -201,6 +201,10 @@ def _check_norm(arguments: list[Any], arch: str) -> None:
     close(arguments[2], x * (x.pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt() * weight, 5e-3)
 
 
+def _halves(arch: str) -> list[Any]:
+    return [_random(256, dtype=torch.float16), torch.zeros(8, dtype=torch.float16)]
+
+
 def _ids(arch: str) -> list[Any]:
     ids = torch.randint(0, 32, (500,), generator=torch.Generator().manual_seed(8), dtype=torch.int32)
     return [ids, torch.zeros(32, dtype=torch.int32), 500]
@@ -231,8 +235,7 @@ CASES = [
          {"ROWS": 2, "COLUMNS": 128, "num_warps": 4}),
     Case("topk", largest, (1,), lambda arch: [_random(128), torch.zeros(8)], _check_largest,
          {"COLUMNS": 128, "K": 8, "num_warps": 1}),
-    Case("topk_float16", largest, (1,), lambda arch: [_random(256, dtype=torch.float16), torch.zeros(8, dtype=torch.float16)],
-         _check_largest, {"COLUMNS": 256, "K": 8, "num_warps": 2}),
+    Case("topk_float16", largest, (1,), _halves, _check_largest, {"COLUMNS": 256, "K": 8, "num_warps": 2}),
     Case("histogram", count, (2,), _ids, _check_count, {"BLOCK": 256, "BINS": 32, "num_warps": 4}),
     *(
         Case(f"rearrange_{str(dtype)[6:]}", rearrange, (1,), partial(_rearrange, dtype), _check_rearrange,
