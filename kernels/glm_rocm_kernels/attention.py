@@ -266,7 +266,7 @@ def _run(
         return
     launch(
         combine,
-        (heads, slots),
+        (head_dim // 32, kv_heads, slots),
         choose("attention.combine", choice.arch, "float32"),
         partial,
         statistics,
@@ -280,10 +280,13 @@ def _run(
         out.stride(0),
         out.stride(1),
         plane,
+        RATIO=ratio,
         HEADS=heads,
         D=head_dim,
         SPLITS=part.splits,
         SHORTEST=choice["SHORTEST"],
+        ROWS=1 << (ratio - 1).bit_length(),
+        PARTS=min(part.splits, 16),
         BY_SEQUENCE=part.by_sequence,
     )
 

@@ -200,12 +200,14 @@ def attend(
 
     for i in tl.static_range(TILES):
         at = row + i * TILE + tl.arange(0, TILE)
-        token = start + at // RATIO
-        head = kv_head * RATIO + at % RATIO
+        # unsigned, another division than the one above: so its results are not kept through the loop, whose registers
+        # are all taken (of one division, the compiler spills them)
+        token = start + (at.to(tl.uint32) // RATIO).to(tl.int32)
+        head = kv_head * RATIO + (at.to(tl.uint32) % RATIO).to(tl.int32)
         live = at < rows
         if SPLITS > 1 and context > split_length(context, SPLITS, SHORTEST):
             if SLACK < 0:
-                token = sequence * most + at // RATIO
+                token += sequence * most - start
             part = (token * HEADS + head) * SPLITS + split
             tl.store(stat_ptr + part, state[3 * i], mask=live)
             tl.store(stat_ptr + stat_plane + part, state[3 * i + 1], mask=live)
