@@ -49,7 +49,9 @@ static bool lines_insert(Lines *lines, uint64_t line) {
     return true;
 }
 
-static void lines_add(Lines *lines, Allocation *allocation, uint64_t line) {
+/* Notes line number `number` of an allocation. */
+static void lines_add(Lines *lines, const Launch *launch, Allocation *allocation, uint64_t number) {
+    uint64_t line = (uint64_t)(allocation - launch->allocation) << 48 | number; /* ascending with the address */
     if (lines->last == line + 1) return;
     if (!lines->hashed && line + 1 < lines->last) { /* out of order: what came so far becomes a set */
         memset(lines->slot, 0, sizeof lines->slot);
@@ -63,10 +65,7 @@ static void lines_add(Lines *lines, Allocation *allocation, uint64_t line) {
         lines->list[lines->listed++] = line;
     }
     lines->count++;
-    if (allocation->lines) {
-        uint64_t index = line - (allocation->lo >> LINE_SHIFT);
-        allocation->lines[index >> 6] |= 1ull << (index & 63);
-    }
+    if (allocation->lines) allocation->lines[number >> 6] |= 1ull << (number & 63);
 }
 
 /* ---- one instruction's access ---------------------------------------------------------------------------------- */
@@ -117,10 +116,9 @@ Status memory_touch(Launch *launch, Wave *wave, const Insn *insn, const uint64_t
         if (access != ACCESS_STORE) allocation->load_bytes += bytes;
         if (access != ACCESS_LOAD) allocation->store_bytes += bytes;
         /* As if the allocation began on a line, as it does on a card: where it lies in this process is chance. */
-        uint64_t skew = allocation->lo & ((1u << LINE_SHIFT) - 1);
-        uint64_t first = (at - skew) >> LINE_SHIFT, last = (at - skew + bytes - 1) >> LINE_SHIFT;
-        lines_add(&lines, allocation, first);
-        if (last != first) lines_add(&lines, allocation, last);
+        uint64_t first = (at - allocation->lo) >> LINE_SHIFT, last = (at - allocation->lo + bytes - 1) >> LINE_SHIFT;
+        lines_add(&lines, launch, allocation, first);
+        if (last != first) lines_add(&lines, launch, allocation, last);
         if (allocation->written) {
             Status status = touch_written(launch, wave, insn, allocation, lane, at, bytes, access);
             if (status != STATUS_OK) return status;
