@@ -1,6 +1,5 @@
 /* The joint table of operations: Insn.operation is an index into it. */
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 
 #include "run.h"
@@ -14,35 +13,26 @@ static const OperationEntry *const TABLES[] = {
 };
 enum { TABLE_COUNT = sizeof TABLES / sizeof *TABLES };
 
-static uint32_t table_length(const OperationEntry *table) {
-    uint32_t n = 0;
-    while (table && table[n].name) n++;
-    return n;
+enum { MOST_OPERATIONS = 4096 };
+
+static const OperationEntry *joint[MOST_OPERATIONS];
+static uint32_t joined;
+
+__attribute__((constructor)) static void join(void) {
+    for (uint32_t t = 0; t < TABLE_COUNT; t++)
+        for (const OperationEntry *entry = TABLES[t]; entry && entry->name && joined < MOST_OPERATIONS; entry++)
+            joint[joined++] = entry;
 }
 
-uint32_t cdna_operations(void) {
-    uint32_t n = 0;
-    for (uint32_t t = 0; t < TABLE_COUNT; t++) n += table_length(TABLES[t]);
-    return n;
-}
+uint32_t cdna_operations(void) { return joined; }
 
-const OperationEntry *cdna_operation(uint32_t index) {
-    for (uint32_t t = 0; t < TABLE_COUNT; t++) {
-        uint32_t n = table_length(TABLES[t]);
-        if (index < n) return &TABLES[t][index];
-        index -= n;
-    }
-    return NULL;
-}
+const OperationEntry *cdna_operation(uint32_t index) { return joint[index]; }
 
-const char *cdna_operation_name(uint32_t index) {
-    const OperationEntry *entry = cdna_operation(index);
-    return entry ? entry->name : NULL;
-}
+const char *cdna_operation_name(uint32_t index) { return joint[index]->name; }
 
-uint32_t cdna_operation_class(uint32_t index) { return cdna_operation(index)->cls; }
+uint32_t cdna_operation_class(uint32_t index) { return joint[index]->cls; }
 
-uint32_t cdna_operation_allows(uint32_t index) { return cdna_operation(index)->allows; }
+uint32_t cdna_operation_allows(uint32_t index) { return joint[index]->allows; }
 
 Status cdna_unsupported(Launch *launch, const Insn *insn, const char *format, ...) {
     launch->fault.instruction = (uint32_t)(insn - launch->code);

@@ -7,6 +7,7 @@
 /* A wave that waits in a loop for what another wave of its workgroup does (through LDS or memory, without a barrier)
  * would never let it run; so every wave gives way after this many instructions. */
 #define LONGEST_TURN (1u << 20)
+#define ALIGNMENT 64
 #define SEEDED_TURN 64 /* at most, so that seeded orders mix the waves finely */
 
 typedef struct { /* what all workgroups of a launch share */
@@ -129,16 +130,10 @@ static Status run_watched_group(Runner *runner, Group *group) {
 
 static bool runner_open(Runner *runner, Launch *launch, uint32_t order, uint64_t seed) {
     *runner = (Runner){.launch = launch, .order = order, .random = seed};
-    uint32_t operations = cdna_operations();
-    const OperationEntry **table = malloc(operations * sizeof *table);
     runner->entry = malloc(launch->length * sizeof *runner->entry);
     runner->executed = launch->executed ? launch->executed : calloc(launch->length, sizeof *runner->executed);
-    bool fits = table && runner->entry && runner->executed;
-    if (fits) {
-        for (uint32_t i = 0; i < operations; i++) table[i] = cdna_operation(i);
-        for (uint32_t i = 0; i < launch->length; i++) runner->entry[i] = table[launch->code[i].operation];
-    }
-    free(table);
+    bool fits = runner->entry && runner->executed;
+    for (uint32_t i = 0; fits && i < launch->length; i++) runner->entry[i] = cdna_operation(launch->code[i].operation);
     return fits;
 }
 
@@ -223,18 +218,19 @@ Status cdna_run(Launch *launch, const Start *start) {
     size_t scratch = (size_t)LANES * launch->scratch_bytes, registers = 512 * sizeof *wave->v;
     Runner runner;
     bool fits = runner_open(&runner, launch, start->order, start->seed);
-    uint8_t *store = aligned_alloc(64, waves * (registers + scratch) + (launch->lds_bytes + 127) / 64 * 64);
+    /* Zeroed pages that are not touched cost nothing, and few registers are. */
+    uint8_t *store = calloc(waves * (registers + scratch) + launch->lds_bytes + 2 * ALIGNMENT, 1);
     Status status = STATUS_OK;
     if (fits && store) {
-        memset(store, 0, waves * registers);
+        uint8_t *aligned = store + ALIGNMENT - (uintptr_t)store % ALIGNMENT;
         memset(wave, 0, sizeof wave);
         for (uint32_t i = 0; i < waves; i++) {
             wave[i].number = i;
             wave[i].group = &group;
-            wave[i].v = (uint32_t(*)[LANES])(store + i * registers);
-            wave[i].scratch = store + waves * registers + i * scratch;
+            wave[i].v = (uint32_t(*)[LANES])(aligned + i * registers);
+            wave[i].scratch = aligned + waves * registers + i * scratch;
         }
-        group.lds = store + waves * (registers + scratch);
+        group.lds = aligned + waves * (registers + scratch);
         status = run_groups(&runner, start, &group);
     } else {
         status = no_memory(launch);
