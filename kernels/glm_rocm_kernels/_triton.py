@@ -43,7 +43,7 @@ def current_arch() -> str:
     return _arch_of(driver, driver.get_current_device())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _arch_of(driver: Any, device: Any) -> str:
     """Cached: on a card the driver asks the runtime for every property of the device, which takes long."""
     target = driver.get_current_target()

@@ -28,6 +28,8 @@ DEFAULT = "default"
 AMD_OPTIONS = ("matrix_instr_nonkdim", "waves_per_eu", "kpack")
 OPTIONS = ("num_warps", "num_stages", *AMD_OPTIONS)
 """The compiler's options that a choice may name; every other name is a constant of the kernel, in capitals."""
+FUSION = {"enable_fp_fusion": True}
+"""Multiply-adds round once. Said at each launch: Triton 3.10 has another default than 3.9."""
 
 _SPILLS = re.compile(r"^[\s-]*\.vgpr_spill_count:\s*(\d+)", re.MULTILINE)
 _fitting: set[tuple[Any, ...]] = set()
@@ -61,7 +63,7 @@ class LaunchChoice:
     op: str
     arch: str
     constants: Mapping[str, int]
-    options: Mapping[str, int]
+    options: Mapping[str, int | bool]
     origin: str
 
     def __getitem__(self, name: str) -> int:
@@ -118,7 +120,7 @@ def choose(op: str, arch: str, dtype: str, **shape: int | str) -> LaunchChoice:
                 raise LaunchRefusedError(op, arch, entry.refused, entry.origin)
             constants = {name: value for name, value in entry.choice.items() if name not in OPTIONS}
             known = [name for name in OPTIONS if arch.startswith("gfx") or name not in AMD_OPTIONS]
-            options = {name: entry.choice[name] for name in known if name in entry.choice}
+            options = FUSION | {name: entry.choice[name] for name in known if name in entry.choice}
             return LaunchChoice(op, arch, MappingProxyType(constants), MappingProxyType(options), entry.origin)
     raise LaunchDataError(f"no entry of `{DEFAULT}.json` is for `{op}`, dtype {dtype}, {dict(shape)}")
 
