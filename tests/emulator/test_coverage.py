@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,12 @@ def test_core_has_every_operation_that_occurs(arch: str) -> None:
     assert [name for name in listed(arch) if name not in core.operations()] == []
 
 
-def runs() -> Iterator[Any]:
-    for case in CASES:
-        for arch in case.archs:
-            yield pytest.param(case, arch, id=f"{case.name}-{arch}", marks=[pytest.mark.slow] if case.slow else [])
+def runs() -> list[Any]:
+    return [
+        pytest.param(case, arch, id=f"{case.name}-{arch}", marks=[pytest.mark.slow] if case.slow else [])
+        for case in CASES
+        for arch in case.archs
+    ]
 
 
 @pytest.mark.parametrize(("case", "arch"), runs())

@@ -116,6 +116,11 @@ OPERATION(s_getreg_b32) {
     return STATUS_OK;
 }
 
+OPERATION(s_sendmsg) {
+    (void)w;
+    return cdna_unsupported(launch, insn, "message %d to the host: a failed assertion, or printf", insn->imm & 15);
+}
+
 #define BRANCH_ENTRY(NAME, ...) {#NAME, NAME, CLASS_BRANCH, 0},
 const OperationEntry CONTROL_OPERATIONS[] = {
     BRANCHES(BRANCH_ENTRY)
@@ -136,6 +141,7 @@ const OperationEntry CONTROL_OPERATIONS[] = {
     {"s_incperflevel", nothing, CLASS_WAIT, 0},
     {"s_decperflevel", nothing, CLASS_WAIT, 0},
     {"s_ttracedata", nothing, CLASS_WAIT, 0},
+    {"s_sendmsg", s_sendmsg, CLASS_SALU, 0},
     {"s_getreg_b32", s_getreg_b32, CLASS_SALU, 0},
     {"s_setreg_b32", set_register, CLASS_SALU, 0},
     {"s_setreg_imm32_b32", set_register, CLASS_SALU, 0},

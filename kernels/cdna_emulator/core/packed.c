@@ -228,7 +228,7 @@ static Status mixed_fma(Launch *launch, Wave *w, const Insn *insn, float out[LAN
     return STATUS_OK;
 }
 
-OPERATION(v_mad_mix_f32) {
+OPERATION(v_fma_mix_f32) {
     float result[LANES];
     uint32_t lanes[LANES];
     const Status status = mixed_fma(launch, w, insn, result);
@@ -253,8 +253,8 @@ static Status mixed_half(Launch *launch, Wave *w, const Insn *insn, bool upper) 
     put32(w, insn, half);
     return STATUS_OK;
 }
-OPERATION(v_mad_mixlo_f16) { return mixed_half(launch, w, insn, false); }
-OPERATION(v_mad_mixhi_f16) { return mixed_half(launch, w, insn, true); }
+OPERATION(v_fma_mixlo_f16) { return mixed_half(launch, w, insn, false); }
+OPERATION(v_fma_mixhi_f16) { return mixed_half(launch, w, insn, true); }
 
 #define PACKED_ROW(name, arity, TYPE, expression, low, high)                                                           \
     ENTRY(name, ALLOWS_OPSEL | ((low) != (high) ? ALLOWS_CLAMP : 0))
@@ -263,8 +263,8 @@ const OperationEntry PACKED_OPERATIONS[] = {
     PACKED_16(PACKED_ROW) PACKED_F16(FLOAT_ROW) PACKED_F32(FLOAT_ROW)
     ENTRY(v_pk_fmac_f16, 0)
     ENTRY(v_pk_mov_b32, ALLOWS_OPSEL)
-    ENTRY(v_mad_mix_f32, ALLOWS_OPSEL | ALLOWS_CLAMP)
-    ENTRY(v_mad_mixlo_f16, ALLOWS_OPSEL | ALLOWS_CLAMP)
-    ENTRY(v_mad_mixhi_f16, ALLOWS_OPSEL | ALLOWS_CLAMP)
+    ENTRY(v_fma_mix_f32, ALLOWS_OPSEL | ALLOWS_CLAMP)
+    ENTRY(v_fma_mixlo_f16, ALLOWS_OPSEL | ALLOWS_CLAMP)
+    ENTRY(v_fma_mixhi_f16, ALLOWS_OPSEL | ALLOWS_CLAMP)
     {NULL, NULL, 0, 0},
 };
