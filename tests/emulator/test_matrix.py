@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+
 from cdna_emulator import lab
 
 Array = npt.NDArray[Any]
@@ -71,7 +72,19 @@ CASES = [
 ]
 ON_ARCH = [pytest.param(case, arch, id=f"{case.name}-{arch}") for case in CASES for arch in case.archs]
 BY_NAME = {case.name: case for case in CASES}
-BITS = {"f64": 64, "f32": 32, "xf32": 32, "f16": 16, "bf16": 16, "fp8": 8, "bf8": 8, "i8": 8, "fp6": 6, "bf6": 6, "fp4": 4}
+BITS = {
+    "f64": 64,
+    "f32": 32,
+    "xf32": 32,
+    "f16": 16,
+    "bf16": 16,
+    "fp8": 8,
+    "bf8": 8,
+    "i8": 8,
+    "fp6": 6,
+    "bf6": 6,
+    "fp4": 4,
+}
 F8F6F4 = ("fp8", "bf8", "fp6", "bf6", "fp4")  # by code in cbsz and blgp
 
 
@@ -203,7 +216,9 @@ def run_mfma(
     """Registers of A, B and C (None: the constant) through the instruction; D as [blocks, M, N]."""
     count = case.m * case.m * case.blocks // 64 * (2 if case.a == "f64" else 1)
     third = constant if c is None else span("v", C, count)
-    text = f"v_mfma_{case.name} {span('v', D, count)}, {span('v', A, len(a))}, {span('v', B, len(b))}, {third}{modifiers}"
+    text = (
+        f"v_mfma_{case.name} {span('v', D, count)}, {span('v', A, len(a))}, {span('v', B, len(b))}, {third}{modifiers}"
+    )
     state = lab.run(text, arch, vgprs=vgprs(a=a, b=b) | ({} if c is None else vgprs(c=c)), exec=0x5)
     registers = np.array([state.v[D + n] for n in range(count)])
     dtype = {"i8": np.int32, "f64": np.float64}.get(case.a, np.float32)
@@ -338,7 +353,7 @@ def test_a_block_broadcast_to_its_group(arch: str, cbsz: int, abid: int) -> None
 def test_broadcast_beyond_the_blocks_and_b_patterns_are_refused(modifiers: str) -> None:
     case = BY_NAME["f32_32x32x4_2b_f16"]
     zeros = np.zeros((2, 64), np.uint32)
-    with pytest.raises(lab.LabFault, match="cbsz|blgp"):
+    with pytest.raises(lab.LabFault, match=r"cbsz|blgp"):
         run_mfma(case, "gfx942", zeros, zeros, None, modifiers=modifiers)
 
 
@@ -362,7 +377,10 @@ def test_xf32_keeps_ten_fraction_bits() -> None:
 
 # ---- fp8, fp6 and fp4 with scales -----------------------------------------------------------------------------
 
-SCALED = [Mfma("f32_16x16x128_f8f6f4", GFX950, 16, 1, 128, "f8f6f4", ""), Mfma("f32_32x32x64_f8f6f4", GFX950, 32, 1, 64, "f8f6f4", "")]
+SCALED = [
+    Mfma("f32_16x16x128_f8f6f4", GFX950, 16, 1, 128, "f8f6f4", ""),
+    Mfma("f32_32x32x64_f8f6f4", GFX950, 32, 1, 64, "f8f6f4", ""),
+]
 
 
 @pytest.mark.parametrize("case", SCALED, ids=lambda case: case.name)

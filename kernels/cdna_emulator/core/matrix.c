@@ -82,7 +82,7 @@ FORMAT_INLINE uint32_t place_of(Shape s, uint32_t k, bool chunked) {
     return item * LANES + s.m * s.blocks * group;
 }
 
-/* C, and then D, by item and lane; `high` is the upper half of a 64-bit constant. */
+/* C by item and lane; D takes its place. */
 static void read_c(const Wave *wave, const Operand *c, uint32_t registers, uint32_t (*to)[LANES]) {
     if (c->kind == OPERAND_VGPR) {
         memcpy(to, wave->v[c->index], registers * sizeof *to);
