@@ -10,8 +10,9 @@
  * group g gives the scale of k from 32 g to 32 g + 31.
  *
  * Arithmetic. Products are exact; a row times a column is summed in double in ascending k, from C on, and rounded once
- * to f32. The card's order and its intermediate roundings are not public. Integers wrap; f64 is a chain of fused
- * multiply-adds in ascending k. Subnormal numbers are kept, in and out; a NaN result is 0x7FC00000.
+ * to f32. The card's order and its intermediate roundings are not public. Integers wrap: their sums are exact in double
+ * (C and 64 products of bytes stay below 2^32). f64 is a chain of fused multiply-adds in ascending k. Subnormal numbers
+ * are kept, in and out; a NaN result is 0x7FC00000.
  */
 #include "formats.h"
 
@@ -20,7 +21,7 @@
 #define MAX_K 128
 
 typedef const uint32_t (*Registers)[LANES];
-typedef double Values[MAX_ITEMS][LANES]; /* by item and lane */
+typedef double Values[MAX_ITEMS][LANES]; /* A, B, C or D by item and lane */
 
 /* ---- operands ----------------------------------------------------------------------------------------------- */
 
@@ -40,7 +41,18 @@ FORMAT_INLINE void unpack(Registers from, uint32_t items, Format f, Values to) {
     }
 }
 
-typedef enum { INPUT_F16, INPUT_BF16, INPUT_F32, INPUT_XF32, INPUT_FP8, INPUT_BF8, INPUT_FP6, INPUT_BF6, INPUT_FP4 } Input;
+typedef enum {
+    INPUT_F16,
+    INPUT_BF16,
+    INPUT_F32,
+    INPUT_XF32,
+    INPUT_FP8,
+    INPUT_BF8,
+    INPUT_FP6,
+    INPUT_BF6,
+    INPUT_FP4,
+    INPUT_I8,
+} Input;
 
 static NOINLINE void unpack_input(Registers from, uint32_t items, Input input, Arch arch, Values to) {
     switch (input) {
@@ -65,6 +77,11 @@ static NOINLINE void unpack_input(Registers from, uint32_t items, Input input, A
                 to[item][lane] = (double)f32_from_bits(input == INPUT_XF32 ? round_to_xf32(bits) : bits);
             }
         break;
+    case INPUT_I8:
+        for (uint32_t item = 0; item < items; item++)
+            for (uint32_t lane = 0; lane < LANES; lane++)
+                to[item][lane] = (double)((int32_t)(from[item / 4][lane] << (24 - 8 * (item % 4))) >> 24);
+        break;
     }
 }
 
@@ -82,14 +99,39 @@ FORMAT_INLINE uint32_t place_of(Shape s, uint32_t k, bool chunked) {
     return item * LANES + s.m * s.blocks * group;
 }
 
-/* C by item and lane; D takes its place. */
-static void read_c(const Wave *wave, const Operand *c, uint32_t registers, uint32_t (*to)[LANES]) {
-    if (c->kind == OPERAND_VGPR) {
-        memcpy(to, wave->v[c->index], registers * sizeof *to);
-        return;
+FORMAT_INLINE uint32_t results_of(Shape s) { return s.m * s.m * s.blocks / LANES; }
+
+static NOINLINE void read_c(const Wave *wave, const Operand *c, uint32_t items, bool integer, Values to) {
+    for (uint32_t item = 0; item < items; item++) {
+        uint32_t constant[LANES];
+        const uint32_t *from = constant;
+        if (c->kind == OPERAND_VGPR) from = wave->v[c->index + item];
+        else
+            for (uint32_t lane = 0; lane < LANES; lane++) constant[lane] = c->value;
+        if (integer)
+            for (uint32_t lane = 0; lane < LANES; lane++) to[item][lane] = (double)(int32_t)from[lane];
+        else
+            for (uint32_t lane = 0; lane < LANES; lane++) to[item][lane] = (double)f32_from_bits(from[lane]);
     }
-    for (uint32_t lane = 0; lane < LANES; lane++) to[0][lane] = c->value;
-    for (uint32_t item = 1; item < registers; item++) memcpy(to[item], to[0], sizeof *to);
+}
+
+static NOINLINE void write_d(Wave *wave, const Operand *d, uint32_t items, bool integer, Values from) {
+    for (uint32_t item = 0; item < items; item++) {
+        uint32_t *to = wave->v[d->index + item];
+        if (integer) {
+            for (uint32_t lane = 0; lane < LANES; lane++) { /* 1.5 * 2^52 leaves the integer in the lowest bits */
+                const double shifted = from[item][lane] + 6755399441055744.0;
+                uint64_t bits;
+                memcpy(&bits, &shifted, sizeof bits);
+                to[lane] = (uint32_t)bits;
+            }
+        } else {
+            for (uint32_t lane = 0; lane < LANES; lane++) {
+                const float rounded = (float)from[item][lane];
+                to[lane] = rounded != rounded ? F32_QUIET_NAN : f32_to_bits(rounded);
+            }
+        }
+    }
 }
 
 /* ---- products ----------------------------------------------------------------------------------------------- */
@@ -112,38 +154,59 @@ FORMAT_INLINE void row_of_d(Shape s, uint32_t i, uint32_t block, uint32_t height
     *lane = s.m * (i / height % rows + rows * (block % side_by_side));
 }
 
-FORMAT_INLINE void product(Shape s, const double *a, const double *b, const Plan *plan, uint32_t (*d)[LANES]) {
-    for (uint32_t block = 0; block < s.blocks; block++) {
-        const double *a_block = a + s.m * plan->a_block[block], *b_block = b + s.m * block;
-        for (uint32_t i = 0; i < s.m; i++) {
-            uint32_t item, lane;
-            row_of_d(s, i, block, 4, &item, &lane);
-            double sum[32];
-            for (uint32_t j = 0; j < s.m; j++) sum[j] = (double)f32_from_bits(d[item][lane + j]);
-            for (uint32_t k = 0; k < s.k; k++) {
-                const double left = a_block[plan->a[k] + i], *right = b_block + plan->b[k];
-                for (uint32_t j = 0; j < s.m; j++) sum[j] += left * right[j];
-            }
-            for (uint32_t j = 0; j < s.m; j++) {
-                const float rounded = (float)sum[j];
-                d[item][lane + j] = rounded != rounded ? F32_QUIET_NAN : f32_to_bits(rounded);
-            }
-        }
-    }
+typedef double Quad __attribute__((vector_size(32))); /* two registers where the host has no AVX */
+
+FORMAT_INLINE Quad load_quad(const double *from) {
+    Quad quad;
+    memcpy(&quad, from, sizeof quad);
+    return quad;
 }
 
-/* One copy for each shape, so that a row of sums stays in registers. */
+/* Rows i to i + rows of D, columns j to j + 4 quads: few enough that the sums stay in registers. */
+FORMAT_INLINE void product_tile(Shape s, const double *a, const double *b, const Plan *plan, double *const *d,
+                                uint32_t rows, uint32_t quads) {
+    Quad sum[4][4];
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t q = 0; q < quads; q++) sum[r][q] = load_quad(d[r] + 4 * q);
+    for (uint32_t k = 0; k < s.k; k++) {
+        const double *right = b + plan->b[k], *left = a + plan->a[k];
+        for (uint32_t q = 0; q < quads; q++) {
+            const Quad factor = load_quad(right + 4 * q);
+            for (uint32_t r = 0; r < rows; r++) sum[r][q] += left[r] * factor;
+        }
+    }
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t q = 0; q < quads; q++) memcpy(d[r] + 4 * q, &sum[r][q], sizeof(Quad));
+}
+
+FORMAT_INLINE void product(Shape s, const double *a, const double *b, const Plan *plan, Values d) {
+    const uint32_t quads = s.m < 16 ? 1 : 4, rows = s.m < 16 ? 4 : 2;
+    for (uint32_t block = 0; block < s.blocks; block++)
+        for (uint32_t i = 0; i < s.m; i += rows) {
+            double *row[4];
+            for (uint32_t r = 0; r < rows; r++) {
+                uint32_t item, lane;
+                row_of_d(s, i + r, block, 4, &item, &lane);
+                row[r] = d[item] + lane;
+            }
+            for (uint32_t j = 0; j < s.m; j += 4 * quads) {
+                product_tile(s, a + s.m * plan->a_block[block] + i, b + s.m * block + j, plan, row, rows, quads);
+                for (uint32_t r = 0; r < rows; r++) row[r] += 4 * quads;
+            }
+        }
+}
+
+/* One copy for each shape, so that loops have fixed ends. */
 #define SHAPES(X)                                                                                                      \
-    X(32, 2, 1) X(16, 4, 1) X(4, 16, 1) X(32, 1, 2) X(16, 1, 4) X(32, 1, 4) X(16, 1, 8)                               \
-    X(32, 2, 4) X(16, 4, 4) X(4, 16, 4) X(32, 1, 8) X(16, 1, 16) X(32, 1, 16) X(16, 1, 32) X(32, 1, 64) X(16, 1, 128)
+    X(32, 2, 1) X(16, 4, 1) X(4, 16, 1) X(32, 1, 2) X(16, 1, 4) X(32, 1, 4) X(16, 1, 8) X(32, 2, 4) X(16, 4, 4)        \
+    X(4, 16, 4) X(32, 1, 8) X(16, 1, 16) X(32, 1, 16) X(16, 1, 32) X(32, 1, 32) X(16, 1, 64) X(32, 1, 64) X(16, 1, 128)
 #define DEFINE_PRODUCT(M, BLOCKS, K)                                                                                   \
-    static NOINLINE void product_##M##_##BLOCKS##_##K(const double *a, const double *b, const Plan *plan,              \
-                                                      uint32_t (*d)[LANES]) {                                          \
+    static NOINLINE void product_##M##_##BLOCKS##_##K(const double *a, const double *b, const Plan *plan, Values d) {  \
         product((Shape){M, BLOCKS, K}, a, b, plan, d);                                                                 \
     }
 SHAPES(DEFINE_PRODUCT)
 
-typedef void (*Product)(const double *a, const double *b, const Plan *plan, uint32_t (*d)[LANES]);
+typedef void (*Product)(const double *a, const double *b, const Plan *plan, Values d);
 
 /* ---- instructions ------------------------------------------------------------------------------------------- */
 
@@ -171,8 +234,7 @@ static Status broadcast_a(Launch *launch, const Insn *insn, uint32_t blocks, Pla
     return STATUS_OK;
 }
 
-static void write_d(Wave *wave, const Insn *insn, Shape s, uint32_t registers, uint32_t (*d)[LANES], Launch *launch) {
-    memcpy(wave->v[insn->dst.index], d, registers * sizeof *d);
+static void count_flops(Launch *launch, Shape s) {
     launch->counters.mfma_flops += 2ull * s.m * s.m * s.k * s.blocks;
 }
 
@@ -185,14 +247,14 @@ FORMAT_INLINE Status mfma(Launch *launch, Wave *wave, const Insn *insn, uint32_t
         Status status = broadcast_a(launch, insn, s.blocks, &plan);
         if (status != STATUS_OK) return status;
     }
-    Values a, b;
-    uint32_t d[32][LANES];
-    const uint32_t registers = s.m * s.m * s.blocks / LANES;
+    Values a, b, d;
+    const bool integer = a_input == INPUT_I8;
     unpack_input((Registers)(wave->v + insn->src[0].index), items_of(s), a_input, launch->arch, a);
     unpack_input((Registers)(wave->v + insn->src[1].index), items_of(s), b_input, launch->arch, b);
-    read_c(wave, &insn->src[2], registers, d);
+    read_c(wave, &insn->src[2], results_of(s), integer, d);
     multiply(a[0], b[0], &plan, d);
-    write_d(wave, insn, s, registers, d, launch);
+    write_d(wave, &insn->dst, results_of(s), integer, d);
+    count_flops(launch, s);
     return STATUS_OK;
 }
 
@@ -219,9 +281,7 @@ FORMAT_INLINE Status mfma_f8f6f4(Launch *launch, Wave *wave, const Insn *insn, S
     if (a_code > 4 || b_code > 4) return cdna_unsupported(launch, insn, "cbsz=%u blgp=%u", a_code, b_code);
     if (field_abid(insn)) return cdna_unsupported(launch, insn, "abid=%u", field_abid(insn));
     const bool a_chunked = a_code < 2, b_chunked = b_code < 2;
-    Values a, b;
-    uint32_t d[16][LANES];
-    const uint32_t registers = s.m * s.m / LANES;
+    Values a, b, d;
     unpack_input((Registers)(wave->v + insn->src[0].index), MAX_ITEMS, BY_CODE[a_code], launch->arch, a);
     unpack_input((Registers)(wave->v + insn->src[1].index), MAX_ITEMS, BY_CODE[b_code], launch->arch, b);
     if (scaled) {
@@ -230,42 +290,10 @@ FORMAT_INLINE Status mfma_f8f6f4(Launch *launch, Wave *wave, const Insn *insn, S
     }
     Plan plan;
     place_rows(s, a_chunked, b_chunked, &plan);
-    read_c(wave, &insn->src[2], registers, d);
+    read_c(wave, &insn->src[2], results_of(s), false, d);
     multiply(a[0], b[0], &plan, d);
-    write_d(wave, insn, s, registers, d, launch);
-    return STATUS_OK;
-}
-
-FORMAT_INLINE Status mfma_i8(Launch *launch, Wave *wave, const Insn *insn, uint32_t archs, Shape s) {
-    if (!is_on(launch, archs)) return wrong_arch(launch, insn);
-    Plan plan;
-    place_rows(s, false, false, &plan);
-    if (insn->extra) {
-        Status status = broadcast_a(launch, insn, s.blocks, &plan);
-        if (status != STATUS_OK) return status;
-    }
-    int32_t values[2][MAX_ITEMS][LANES];
-    for (uint32_t operand = 0; operand < 2; operand++)
-        for (uint32_t item = 0; item < items_of(s); item++)
-            for (uint32_t lane = 0; lane < LANES; lane++)
-                values[operand][item][lane] =
-                    (int8_t)(wave->v[insn->src[operand].index + item / 4][lane] >> (8 * (item % 4)));
-    uint32_t d[32][LANES];
-    const uint32_t registers = s.m * s.m * s.blocks / LANES;
-    read_c(wave, &insn->src[2], registers, d);
-    for (uint32_t block = 0; block < s.blocks; block++) {
-        const int32_t *a = values[0][0] + s.m * plan.a_block[block], *b = values[1][0] + s.m * block;
-        for (uint32_t i = 0; i < s.m; i++) {
-            uint32_t item, lane;
-            row_of_d(s, i, block, 4, &item, &lane);
-            uint32_t sum[32];
-            memcpy(sum, d[item] + lane, s.m * sizeof *sum);
-            for (uint32_t k = 0; k < s.k; k++)
-                for (uint32_t j = 0; j < s.m; j++) sum[j] += (uint32_t)(a[plan.a[k] + i] * b[plan.b[k] + j]);
-            memcpy(d[item] + lane, sum, s.m * sizeof *sum);
-        }
-    }
-    write_d(wave, insn, s, registers, d, launch);
+    write_d(wave, &insn->dst, results_of(s), false, d);
+    count_flops(launch, s);
     return STATUS_OK;
 }
 
@@ -279,7 +307,7 @@ FORMAT_INLINE double f64_of_registers(uint32_t low, uint32_t high, bool negate) 
 /* BLGP negates here: bit 0 A, bit 1 B, bit 2 C. */
 FORMAT_INLINE Status mfma_f64(Launch *launch, Wave *wave, const Insn *insn, Shape s) {
     if (insn->extra & 0x7F) return cdna_unsupported(launch, insn, "cbsz or abid of f64");
-    const uint32_t negated = field_blgp(insn), items = s.m * s.m * s.blocks / LANES;
+    const uint32_t negated = field_blgp(insn), items = results_of(s);
     Plan plan;
     place_rows(s, false, false, &plan);
     double a[LANES], b[LANES], c[4][LANES];
@@ -313,67 +341,58 @@ FORMAT_INLINE Status mfma_f64(Launch *launch, Wave *wave, const Insn *insn, Shap
             wave->v[insn->dst.index + 2 * item][lane] = (uint32_t)bits;
             wave->v[insn->dst.index + 2 * item + 1][lane] = (uint32_t)(bits >> 32);
         }
-    launch->counters.mfma_flops += 2ull * s.m * s.m * s.k * s.blocks;
+    count_flops(launch, s);
     return STATUS_OK;
 }
 
 /* ---- table -------------------------------------------------------------------------------------------------- */
 
-/* mnemonic without v_mfma_f32_, where it is, M, blocks, K, A, B */
-#define FLOAT_OPERATIONS(X)                                                                                            \
-    X(32x32x1_2b_f32, ON_BOTH, 32, 2, 1, F32, F32)                                                                     \
-    X(16x16x1_4b_f32, ON_BOTH, 16, 4, 1, F32, F32)                                                                     \
-    X(4x4x1_16b_f32, ON_BOTH, 4, 16, 1, F32, F32)                                                                      \
-    X(32x32x2_f32, ON_BOTH, 32, 1, 2, F32, F32)                                                                        \
-    X(16x16x4_f32, ON_BOTH, 16, 1, 4, F32, F32)                                                                        \
-    X(32x32x4_xf32, ON_GFX942, 32, 1, 4, XF32, XF32)                                                                   \
-    X(16x16x8_xf32, ON_GFX942, 16, 1, 8, XF32, XF32)                                                                   \
-    X(32x32x4_2b_f16, ON_BOTH, 32, 2, 4, F16, F16)                                                                     \
-    X(16x16x4_4b_f16, ON_BOTH, 16, 4, 4, F16, F16)                                                                     \
-    X(4x4x4_16b_f16, ON_BOTH, 4, 16, 4, F16, F16)                                                                      \
-    X(32x32x8_f16, ON_BOTH, 32, 1, 8, F16, F16)                                                                        \
-    X(16x16x16_f16, ON_BOTH, 16, 1, 16, F16, F16)                                                                      \
-    X(32x32x16_f16, ON_GFX950, 32, 1, 16, F16, F16)                                                                    \
-    X(16x16x32_f16, ON_GFX950, 16, 1, 32, F16, F16)                                                                    \
-    X(32x32x4_2b_bf16, ON_BOTH, 32, 2, 4, BF16, BF16)                                                                  \
-    X(16x16x4_4b_bf16, ON_BOTH, 16, 4, 4, BF16, BF16)                                                                  \
-    X(4x4x4_16b_bf16, ON_BOTH, 4, 16, 4, BF16, BF16)                                                                   \
-    X(32x32x8_bf16, ON_BOTH, 32, 1, 8, BF16, BF16)                                                                     \
-    X(16x16x16_bf16, ON_BOTH, 16, 1, 16, BF16, BF16)                                                                   \
-    X(32x32x16_bf16, ON_GFX950, 32, 1, 16, BF16, BF16)                                                                 \
-    X(16x16x32_bf16, ON_GFX950, 16, 1, 32, BF16, BF16)                                                                 \
-    X(32x32x16_fp8_fp8, ON_BOTH, 32, 1, 16, FP8, FP8)                                                                  \
-    X(32x32x16_fp8_bf8, ON_BOTH, 32, 1, 16, FP8, BF8)                                                                  \
-    X(32x32x16_bf8_fp8, ON_BOTH, 32, 1, 16, BF8, FP8)                                                                  \
-    X(32x32x16_bf8_bf8, ON_BOTH, 32, 1, 16, BF8, BF8)                                                                  \
-    X(16x16x32_fp8_fp8, ON_BOTH, 16, 1, 32, FP8, FP8)                                                                  \
-    X(16x16x32_fp8_bf8, ON_BOTH, 16, 1, 32, FP8, BF8)                                                                  \
-    X(16x16x32_bf8_fp8, ON_BOTH, 16, 1, 32, BF8, FP8)                                                                  \
-    X(16x16x32_bf8_bf8, ON_BOTH, 16, 1, 32, BF8, BF8)
-#define DEFINE_FLOAT(NAME, ARCHS, M, BLOCKS, K, A, B)                                                                  \
-    static Status f32_##NAME(Launch *launch, Wave *wave, const Insn *insn) {                                           \
+/* mnemonic without v_mfma_, where it is, M, blocks, K, A, B */
+#define PLAIN_OPERATIONS(X)                                                                                            \
+    X(f32_32x32x1_2b_f32, ON_BOTH, 32, 2, 1, F32, F32)                                                                 \
+    X(f32_16x16x1_4b_f32, ON_BOTH, 16, 4, 1, F32, F32)                                                                 \
+    X(f32_4x4x1_16b_f32, ON_BOTH, 4, 16, 1, F32, F32)                                                                  \
+    X(f32_32x32x2_f32, ON_BOTH, 32, 1, 2, F32, F32)                                                                    \
+    X(f32_16x16x4_f32, ON_BOTH, 16, 1, 4, F32, F32)                                                                    \
+    X(f32_32x32x4_xf32, ON_GFX942, 32, 1, 4, XF32, XF32)                                                               \
+    X(f32_16x16x8_xf32, ON_GFX942, 16, 1, 8, XF32, XF32)                                                               \
+    X(f32_32x32x4_2b_f16, ON_BOTH, 32, 2, 4, F16, F16)                                                                 \
+    X(f32_16x16x4_4b_f16, ON_BOTH, 16, 4, 4, F16, F16)                                                                 \
+    X(f32_4x4x4_16b_f16, ON_BOTH, 4, 16, 4, F16, F16)                                                                  \
+    X(f32_32x32x8_f16, ON_BOTH, 32, 1, 8, F16, F16)                                                                    \
+    X(f32_16x16x16_f16, ON_BOTH, 16, 1, 16, F16, F16)                                                                  \
+    X(f32_32x32x16_f16, ON_GFX950, 32, 1, 16, F16, F16)                                                                \
+    X(f32_16x16x32_f16, ON_GFX950, 16, 1, 32, F16, F16)                                                                \
+    X(f32_32x32x4_2b_bf16, ON_BOTH, 32, 2, 4, BF16, BF16)                                                              \
+    X(f32_16x16x4_4b_bf16, ON_BOTH, 16, 4, 4, BF16, BF16)                                                              \
+    X(f32_4x4x4_16b_bf16, ON_BOTH, 4, 16, 4, BF16, BF16)                                                               \
+    X(f32_32x32x8_bf16, ON_BOTH, 32, 1, 8, BF16, BF16)                                                                 \
+    X(f32_16x16x16_bf16, ON_BOTH, 16, 1, 16, BF16, BF16)                                                               \
+    X(f32_32x32x16_bf16, ON_GFX950, 32, 1, 16, BF16, BF16)                                                             \
+    X(f32_16x16x32_bf16, ON_GFX950, 16, 1, 32, BF16, BF16)                                                             \
+    X(f32_32x32x16_fp8_fp8, ON_BOTH, 32, 1, 16, FP8, FP8)                                                              \
+    X(f32_32x32x16_fp8_bf8, ON_BOTH, 32, 1, 16, FP8, BF8)                                                              \
+    X(f32_32x32x16_bf8_fp8, ON_BOTH, 32, 1, 16, BF8, FP8)                                                              \
+    X(f32_32x32x16_bf8_bf8, ON_BOTH, 32, 1, 16, BF8, BF8)                                                              \
+    X(f32_16x16x32_fp8_fp8, ON_BOTH, 16, 1, 32, FP8, FP8)                                                              \
+    X(f32_16x16x32_fp8_bf8, ON_BOTH, 16, 1, 32, FP8, BF8)                                                              \
+    X(f32_16x16x32_bf8_fp8, ON_BOTH, 16, 1, 32, BF8, FP8)                                                              \
+    X(f32_16x16x32_bf8_bf8, ON_BOTH, 16, 1, 32, BF8, BF8)                                                              \
+    X(i32_32x32x4_2b_i8, ON_BOTH, 32, 2, 4, I8, I8)                                                                    \
+    X(i32_16x16x4_4b_i8, ON_BOTH, 16, 4, 4, I8, I8)                                                                    \
+    X(i32_4x4x4_16b_i8, ON_BOTH, 4, 16, 4, I8, I8)                                                                     \
+    X(i32_32x32x16_i8, ON_BOTH, 32, 1, 16, I8, I8)                                                                     \
+    X(i32_16x16x32_i8, ON_BOTH, 16, 1, 32, I8, I8)                                                                     \
+    X(i32_32x32x32_i8, ON_GFX950, 32, 1, 32, I8, I8)                                                                   \
+    X(i32_16x16x64_i8, ON_GFX950, 16, 1, 64, I8, I8)
+#define DEFINE_PLAIN(NAME, ARCHS, M, BLOCKS, K, A, B)                                                                  \
+    static Status NAME(Launch *launch, Wave *wave, const Insn *insn) {                                                 \
         return mfma(launch, wave, insn, ARCHS, (Shape){M, BLOCKS, K}, INPUT_##A, INPUT_##B,                            \
                     product_##M##_##BLOCKS##_##K);                                                                     \
     }
-#define ENTRY_FLOAT(NAME, ARCHS, M, BLOCKS, K, A, B)                                                                   \
-    {"v_mfma_f32_" #NAME, f32_##NAME, CLASS_MFMA, BLOCKS > 1 ? ALLOWS_EXTRA : 0},
-FLOAT_OPERATIONS(DEFINE_FLOAT)
-
-#define INTEGER_OPERATIONS(X)                                                                                          \
-    X(32x32x4_2b_i8, ON_BOTH, 32, 2, 4)                                                                                \
-    X(16x16x4_4b_i8, ON_BOTH, 16, 4, 4)                                                                                \
-    X(4x4x4_16b_i8, ON_BOTH, 4, 16, 4)                                                                                 \
-    X(32x32x16_i8, ON_BOTH, 32, 1, 16)                                                                                 \
-    X(16x16x32_i8, ON_BOTH, 16, 1, 32)                                                                                 \
-    X(32x32x32_i8, ON_GFX950, 32, 1, 32)                                                                               \
-    X(16x16x64_i8, ON_GFX950, 16, 1, 64)
-#define DEFINE_INTEGER(NAME, ARCHS, M, BLOCKS, K)                                                                      \
-    static Status i32_##NAME(Launch *launch, Wave *wave, const Insn *insn) {                                           \
-        return mfma_i8(launch, wave, insn, ARCHS, (Shape){M, BLOCKS, K});                                              \
-    }
-#define ENTRY_INTEGER(NAME, ARCHS, M, BLOCKS, K)                                                                       \
-    {"v_mfma_i32_" #NAME, i32_##NAME, CLASS_MFMA, BLOCKS > 1 ? ALLOWS_EXTRA : 0},
-INTEGER_OPERATIONS(DEFINE_INTEGER)
+#define ENTRY_PLAIN(NAME, ARCHS, M, BLOCKS, K, A, B)                                                                   \
+    {"v_mfma_" #NAME, NAME, CLASS_MFMA, BLOCKS > 1 ? ALLOWS_EXTRA : 0},
+PLAIN_OPERATIONS(DEFINE_PLAIN)
 
 #define OTHER_OPERATIONS(X)                                                                                            \
     X(f32_16x16x128_f8f6f4, mfma_f8f6f4, ALLOWS_EXTRA, ((Shape){16, 1, 128}), false, product_16_1_128)                 \
@@ -392,5 +411,5 @@ INTEGER_OPERATIONS(DEFINE_INTEGER)
 OTHER_OPERATIONS(DEFINE_OTHER)
 
 const OperationEntry MATRIX_OPERATIONS[] = {
-    FLOAT_OPERATIONS(ENTRY_FLOAT) INTEGER_OPERATIONS(ENTRY_INTEGER) OTHER_OPERATIONS(ENTRY_OTHER){NULL},
+    PLAIN_OPERATIONS(ENTRY_PLAIN) OTHER_OPERATIONS(ENTRY_OTHER){NULL},
 };
