@@ -6,6 +6,7 @@ the first launch also routes, and five beyond. No result is summed in an order t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -99,6 +100,19 @@ class Plan:
     def scales(self, width: int) -> int:
         """Activation scales of a row of `width` columns."""
         return -(-width // BLOCK) if self.quant == "block" else 1
+
+    def block_k(self, choice: LaunchChoice, width: int) -> int:
+        """The choice's step in K or, where it does not divide `width`, the part of it that does and is no less than
+        an instruction's: full steps need no mask."""
+        least = 4 * max(16 // self.product.itemsize, choice["OPERAND"])
+        fitted = math.gcd(choice["BLOCK_K"], width)
+        return fitted if fitted >= least else choice["BLOCK_K"]
+
+    @cached_property
+    def splits(self) -> int:
+        """Programs that share the K of the first product, equal parts of whole steps."""
+        steps = -(-self.hidden // self.block_k(self.gate_up, self.hidden))
+        return max(count for count in range(1, self.gate_up["SPLITS"] + 1) if steps % count == 0)
 
     @property
     def wide(self) -> bool:
@@ -281,7 +295,7 @@ def _run(
     tables = (order, block_expert, arrivals)
     _prepare(plan, x, ids, weights, expert_map, tables, codes, x_scale, routed)
 
-    n, splits = plan.intermediate, gate_up["SPLITS"]
+    n, splits = plan.intermediate, plan.splits
     partial = None
     if splits > 1:
         partial = new(splits, plan.pairs, 2 * n, dtype=torch.float32)
@@ -309,7 +323,9 @@ def _run(
         LIMIT=plan.limit,
         FINISH_ROWS=min(max(FINISH_ELEMENTS * gate_up.options["num_warps"] // n_2, 1), gate_up["BLOCK_M"]),
         WARPS=gate_up.options["num_warps"],
-        **{name: gate_up[name] for name in ("SPLITS", "BLOCK_N", "BLOCK_K", "DIRECT", "OPERAND")},
+        SPLITS=splits,
+        BLOCK_K=plan.block_k(gate_up, plan.hidden),
+        **{name: gate_up[name] for name in ("BLOCK_N", "DIRECT", "OPERAND")},
         **plan.tile,
     )
     y = new(plan.pairs, plan.hidden, dtype=torch.float32 if down["WIDE_SUM"] else x.dtype)

@@ -79,6 +79,44 @@ def _finish(
 
 
 @jit
+def _load(
+    x,
+    x_rows,
+    w_gate,
+    w_up,
+    w_rows,
+    k,
+    HIDDEN: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    DIRECT: tl.constexpr,
+    RUN: tl.constexpr,
+    OPERAND: tl.constexpr,
+):
+    """The tiles of x, gate and up at column k."""
+    EVEN: tl.constexpr = HIDDEN % BLOCK_K == 0
+    a = load_tile(x, x_rows, k, HIDDEN, BLOCK_M, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
+    g = load_tile(w_gate, w_rows, k, HIDDEN, BLOCK_N, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
+    u = load_tile(w_up, w_rows, k, HIDDEN, BLOCK_N, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
+    return a, g, u
+
+
+@jit
+def _multiply(gate, up, a, g, u, x_scales, gate_scales, up_scales, k, QUANT: tl.constexpr, PRECISION: tl.constexpr):
+    """gate and up with one step of K added; for block quantisation a step is one group of columns, with its scales."""
+    if QUANT == BLOCK:
+        group = k // 128
+        x_scale = tl.load(x_scales + group)
+        gate += tl.dot(a, g.T) * (x_scale * tl.load(gate_scales + group))[:, None]
+        up += tl.dot(a, u.T) * (x_scale * tl.load(up_scales + group))[:, None]
+    else:
+        gate = tl.dot(a, g.T, gate, input_precision=PRECISION)
+        up = tl.dot(a, u.T, up, input_precision=PRECISION)
+    return gate, up
+
+
+@jit
 def gate_up_kernel(
     x,
     x_scale,
@@ -124,30 +162,60 @@ def gate_up_kernel(
     w_gate = w + expert.to(tl.int64) * (2 * N * HIDDEN)
     w_up = w_gate + N * HIDDEN
 
-    STEPS: tl.constexpr = (HIDDEN + BLOCK_K - 1) // BLOCK_K
-    PART: tl.constexpr = (STEPS + SPLITS - 1) // SPLITS
-    EVEN: tl.constexpr = HIDDEN % BLOCK_K == 0
+    STEPS: tl.constexpr = (HIDDEN + BLOCK_K - 1) // BLOCK_K // SPLITS
     SCALES: tl.constexpr = (HIDDEN + 127) // 128
     N_SCALES: tl.constexpr = (N + 127) // 128
-    begin = split * PART * BLOCK_K
-    end = tl.minimum(begin + PART * BLOCK_K, HIDDEN)
+    x_scales = x_scale
+    gate_scales = w_scale
+    up_scales = w_scale
+    if QUANT == BLOCK:
+        x_scales = x_scale + token * SCALES
+        gate_scales = w_scale + (expert * (2 * N_SCALES) + tile * BLOCK_N // 128) * SCALES
+        up_scales = gate_scales + N_SCALES * SCALES
     gate = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     up = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    if QUANT == BLOCK:
-        gate_scale = w_scale + (expert * (2 * N_SCALES) + tile * BLOCK_N // 128) * SCALES
-        up_scale = gate_scale + N_SCALES * SCALES
-    for k in range(begin, end, BLOCK_K):
-        a = load_tile(x, x_rows, k, HIDDEN, BLOCK_M, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
-        g = load_tile(w_gate, w_rows, k, HIDDEN, BLOCK_N, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
-        u = load_tile(w_up, w_rows, k, HIDDEN, BLOCK_N, BLOCK_K, EVEN, DIRECT, RUN, OPERAND)
-        if QUANT == BLOCK:
-            group = k // 128
-            row_scales = tl.load(x_scale + token * SCALES + group)
-            gate += tl.dot(a, g.T) * (row_scales * tl.load(gate_scale + group))[:, None]
-            up += tl.dot(a, u.T) * (row_scales * tl.load(up_scale + group))[:, None]
+    begin = split * (STEPS * BLOCK_K)
+    if DIRECT:
+        # Two sets of registers by turns: one is filled while the other is multiplied. Triton's own pipelining would
+        # move the one to the other, a copy for each register loaded.
+        a, g, u = _load(x, x_rows, w_gate, w_up, w_rows, begin, HIDDEN, BLOCK_M, BLOCK_N, BLOCK_K, DIRECT, RUN, OPERAND)
+        TURNS: tl.constexpr = (STEPS - 1) // 2
+        for turn in tl.range(0, TURNS, num_stages=1):
+            k = begin + turn * (2 * BLOCK_K)
+            b, h, v = _load(
+                x, x_rows, w_gate, w_up, w_rows, k + BLOCK_K, HIDDEN, BLOCK_M, BLOCK_N, BLOCK_K, DIRECT, RUN, OPERAND
+            )
+            gate, up = _multiply(gate, up, a, g, u, x_scales, gate_scales, up_scales, k, QUANT, PRECISION)
+            a, g, u = _load(
+                x,
+                x_rows,
+                w_gate,
+                w_up,
+                w_rows,
+                k + 2 * BLOCK_K,
+                HIDDEN,
+                BLOCK_M,
+                BLOCK_N,
+                BLOCK_K,
+                DIRECT,
+                RUN,
+                OPERAND,
+            )
+            gate, up = _multiply(gate, up, b, h, v, x_scales, gate_scales, up_scales, k + BLOCK_K, QUANT, PRECISION)
+        k = begin + TURNS * (2 * BLOCK_K)
+        if STEPS % 2 == 0:
+            b, h, v = _load(
+                x, x_rows, w_gate, w_up, w_rows, k + BLOCK_K, HIDDEN, BLOCK_M, BLOCK_N, BLOCK_K, DIRECT, RUN, OPERAND
+            )
+            gate, up = _multiply(gate, up, a, g, u, x_scales, gate_scales, up_scales, k, QUANT, PRECISION)
+            gate, up = _multiply(gate, up, b, h, v, x_scales, gate_scales, up_scales, k + BLOCK_K, QUANT, PRECISION)
         else:
-            gate = tl.dot(a, g.T, gate, input_precision=PRECISION)
-            up = tl.dot(a, u.T, up, input_precision=PRECISION)
+            gate, up = _multiply(gate, up, a, g, u, x_scales, gate_scales, up_scales, k, QUANT, PRECISION)
+    else:
+        for step in range(STEPS):
+            k = begin + step * BLOCK_K
+            a, g, u = _load(x, x_rows, w_gate, w_up, w_rows, k, HIDDEN, BLOCK_M, BLOCK_N, BLOCK_K, DIRECT, RUN, OPERAND)
+            gate, up = _multiply(gate, up, a, g, u, x_scales, gate_scales, up_scales, k, QUANT, PRECISION)
     if QUANT == CHANNEL_TOKEN:
         row_scales = tl.load(x_scale + token)[:, None]
         column = expert * (2 * N) + tl.minimum(n, N - 1)
