@@ -164,6 +164,7 @@ def test_pairs_to_half(floats: Array) -> None:
 
 @pytest.mark.parametrize("arch", BOTH)
 def test_pairs_to_half_towards_zero(arch: str, floats: Array) -> None:
+    floats = np.where(np.isnan(floats), np.float32(np.nan), floats)  # numpy warns of signalling ones
     got = stream("v_cvt_pkrtz_f16_f32 v10, v1, -v1", arch, floats)[0]
     nearest = torch.from_numpy(np.clip(floats, -65504, 65504)).half().numpy()
     beyond = np.abs(nearest.astype(np.float64)) > np.abs(floats.astype(np.float64))

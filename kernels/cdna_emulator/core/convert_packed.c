@@ -26,7 +26,8 @@ FORMAT_INLINE const uint32_t *raw_lanes(const Wave *wave, const Operand *operand
 }
 
 /* neg and abs of a number of `bits` bits at the bottom of each lane. */
-FORMAT_INLINE const uint32_t *with_modifiers(const Operand *operand, uint32_t bits, const uint32_t *from, uint32_t *to) {
+FORMAT_INLINE const uint32_t *with_modifiers(const Operand *operand, uint32_t bits, const uint32_t *from,
+                                             uint32_t *to) {
     if (!(operand->modifiers & (MODIFIER_NEG | MODIFIER_ABS))) return from;
     const uint32_t sign = 1u << (bits - 1), keep = operand->modifiers & MODIFIER_ABS ? ~sign : ~0u;
     const uint32_t flip = operand->modifiers & MODIFIER_NEG ? sign : 0;

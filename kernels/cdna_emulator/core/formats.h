@@ -106,7 +106,13 @@ FORMAT_INLINE uint32_t round_to_xf32(uint32_t bits) {
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
-typedef enum { ROUND_NEAREST_EVEN, ROUND_UP, ROUND_DOWN, ROUND_ZERO, ROUND_STOCHASTIC } Rounding; /* 0..3: MODE.FP_ROUND */
+typedef enum { /* the first four as in MODE.FP_ROUND */
+    ROUND_NEAREST_EVEN,
+    ROUND_UP,
+    ROUND_DOWN,
+    ROUND_ZERO,
+    ROUND_STOCHASTIC,
+} Rounding;
 
 typedef struct {
     Rounding rounding;
@@ -114,7 +120,7 @@ typedef struct {
     bool saturate;   /* MODE.FP16_OVFL */
 } Narrowing;
 
-/* Subnormal numbers of f32 are normalised here: value = significand * 2^(exponent - 23), significand in [2^23, 2^24). */
+/* Subnormal numbers of f32 are normalised here: significand * 2^(exponent - 23), the significand in [2^23, 2^24). */
 typedef struct {
     uint32_t significand; /* 0: the value is 0 */
     int32_t exponent;

@@ -17,7 +17,7 @@
 #include "formats.h"
 
 #define NOINLINE __attribute__((noinline))
-#define MAX_ITEMS 32 /* of A or B in a lane */
+#define MAX_ITEMS 32 /* numbers in a lane */
 #define MAX_K 128
 
 typedef const uint32_t (*Registers)[LANES];
@@ -104,10 +104,8 @@ FORMAT_INLINE uint32_t results_of(Shape s) { return s.m * s.m * s.blocks / LANES
 static NOINLINE void read_c(const Wave *wave, const Operand *c, uint32_t items, bool integer, Values to) {
     for (uint32_t item = 0; item < items; item++) {
         uint32_t constant[LANES];
-        const uint32_t *from = constant;
-        if (c->kind == OPERAND_VGPR) from = wave->v[c->index + item];
-        else
-            for (uint32_t lane = 0; lane < LANES; lane++) constant[lane] = c->value;
+        for (uint32_t lane = 0; lane < LANES; lane++) constant[lane] = c->value;
+        const uint32_t *from = c->kind == OPERAND_VGPR ? wave->v[c->index + item] : constant;
         if (integer)
             for (uint32_t lane = 0; lane < LANES; lane++) to[item][lane] = (double)(int32_t)from[lane];
         else
@@ -156,22 +154,17 @@ FORMAT_INLINE void row_of_d(Shape s, uint32_t i, uint32_t block, uint32_t height
 
 typedef double Quad __attribute__((vector_size(32))); /* two registers where the host has no AVX */
 
-FORMAT_INLINE Quad load_quad(const double *from) {
-    Quad quad;
-    memcpy(&quad, from, sizeof quad);
-    return quad;
-}
-
 /* Rows i to i + rows of D, columns j to j + 4 quads: few enough that the sums stay in registers. */
 FORMAT_INLINE void product_tile(Shape s, const double *a, const double *b, const Plan *plan, double *const *d,
                                 uint32_t rows, uint32_t quads) {
     Quad sum[4][4];
     for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t q = 0; q < quads; q++) sum[r][q] = load_quad(d[r] + 4 * q);
+        for (uint32_t q = 0; q < quads; q++) memcpy(&sum[r][q], d[r] + 4 * q, sizeof(Quad));
     for (uint32_t k = 0; k < s.k; k++) {
         const double *right = b + plan->b[k], *left = a + plan->a[k];
         for (uint32_t q = 0; q < quads; q++) {
-            const Quad factor = load_quad(right + 4 * q);
+            Quad factor;
+            memcpy(&factor, right + 4 * q, sizeof factor);
             for (uint32_t r = 0; r < rows; r++) sum[r][q] += left[r] * factor;
         }
     }
