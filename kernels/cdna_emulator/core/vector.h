@@ -75,4 +75,11 @@ VECTOR_INLINE float fract_f32(float a, float below_one) {
     return rest >= 1 ? below_one : rest;
 }
 
+/* The argument counts in turns. Beyond 256 of them, the card's range, it gives sin 0 and cos 1. */
+static inline double turn(double a, bool cosine) {
+    const double part = a - __builtin_rint(a), angle = part * 0x1.921fb54442d18p+2;
+    if (a > 256 || a < -256) return a - a != 0 ? __builtin_nan("") : cosine;
+    return cosine ? __builtin_cos(angle) : a == 0 ? a : __builtin_sin(angle);
+}
+
 #endif

@@ -1,10 +1,11 @@
 /* The three steps of an IEEE division around Newton's iteration: v_div_scale keeps its numbers away from overflow and
  * denormals, v_div_fmas takes the last step and undoes the scale, v_div_fixup puts the special cases right.
  *
- * The documents' pseudocode is followed with three corrections, without which the sequence does not divide: v_div_fmas
+ * The documents' pseudocode is followed with four corrections, without which the sequence does not divide: v_div_fmas
  * scales by 2^64 or 2^-64 (single) as the quotient is large or small, not by 2^32; a denominator whose reciprocal is
- * denormal is scaled down, not up, when the quotient is denormal too; and a quotient that vanishes altogether counts as
- * denormal. Test: LLVM's sequence against correctly rounded division over all exponents.
+ * denormal is scaled down, not up, when the quotient is denormal too; a quotient that vanishes altogether counts as
+ * denormal; and a quotient beyond all range, for which the iteration gives NaN, becomes infinite in v_div_fixup.
+ * Test: LLVM's sequence against correctly rounded division over all exponents.
  */
 #include <math.h>
 
@@ -66,8 +67,14 @@ static float div_fmas32(float a, float b, float c, bool flag) {
     return (float)(fma_to_odd((double)a, (double)b, (double)c) * ((as_u32(c) >> 23 & 0xFF) > 127 ? 0x1p64 : 0x1p-64));
 }
 static double div_fmas64(double a, double b, double c, bool flag) {
-    if (!flag) return fma(a, b, c);
-    return ldexp(fma_to_odd(a, b, c), (as_u64(c) >> 52 & 0x7FF) > 1023 ? 128 : -128);
+    const double sum = fma(a, b, c);
+    if (!flag) return sum;
+    if ((as_u64(c) >> 52 & 0x7FF) > 1023) return sum * 0x1p128;
+    /* A denormal is rounded a second time. That goes wrong only where the sum lies just between two, which it did not
+     * before its own rounding. */
+    const double lost = fma(a, b, c - sum), scaled = sum * 0x1p-128, rest = sum - scaled * 0x1p128;
+    const bool wrong = fabs(rest) == 0x1p-947 && lost != 0 && (lost > 0) == (rest > 0);
+    return wrong ? scaled + copysign(0x1p-1074, rest) : scaled;
 }
 
 /* `quotient` has been computed, d and n are as they were before the scale. Beyond the exponents' distance `gone` the
@@ -80,7 +87,7 @@ static double div_fmas64(double a, double b, double c, bool flag) {
         if ((d == 0 && n == 0) || (fabs(d) == (TYPE)INFINITY && fabs(n) == (TYPE)INFINITY)) return (TYPE)-NAN;         \
         if (d == 0 || fabs(n) == (TYPE)INFINITY) return sign * (TYPE)INFINITY;                                         \
         if (n == 0 || fabs(d) == (TYPE)INFINITY || exponent(n) - exponent(d) < gone) return sign * 0;                  \
-        return copysign(quotient, sign);                                                                               \
+        return quotient != quotient ? sign * (TYPE)INFINITY : copysign(quotient, sign);                                \
     }
 #define EXPONENT32(x) ((int32_t)(as_u32(x) >> 23 & 0xFF))
 #define EXPONENT64(x) ((int32_t)(as_u64(x) >> 52 & 0x7FF))

@@ -76,12 +76,6 @@ VECTOR_INLINE float rcp_f32(float a) { return flush32(1 / flush32(a)); }
 VECTOR_INLINE float sqrt_f32(float a) { return __builtin_sqrtf(flush32(a)); }
 VECTOR_INLINE float rsq_f32(float a) { return (float)(1 / __builtin_sqrt((double)flush32(a))); }
 
-/* The argument counts in turns. Beyond 256 of them, the card's range, it gives sin 0 and cos 1. */
-static double turn(double a, bool cosine) {
-    const double part = a - __builtin_rint(a), angle = part * 0x1.921fb54442d18p+2;
-    if (a > 256 || a < -256) return cosine && a - a == 0 ? 1 : a - a == 0 ? 0 : __builtin_nan("");
-    return cosine ? __builtin_cos(angle) : __builtin_sin(angle);
-}
 static float sin_f32(float a) { return (float)turn((double)flush32(a), false); }
 static float cos_f32(float a) { return (float)turn((double)flush32(a), true); }
 

@@ -15,17 +15,10 @@ static float log_f16(float a) { return f64_to_odd_f32(log2((double)a)); }
 VECTOR_INLINE float rsq_f16(float a) { return f64_to_odd_f32(1 / sqrt((double)a)); }
 VECTOR_INLINE float rcp_f16(float a) { return 1 / a; }
 
-/* The argument counts in turns; see sin_f32. */
-static float sin_f16(float a) {
-    const double part = (double)a - rint((double)a);
-    return a > 256 || a < -256 ? (a - a == 0 ? 0 : NAN) : f64_to_odd_f32(sin(part * 0x1.921fb54442d18p+2));
-}
-static float cos_f16(float a) {
-    const double part = (double)a - rint((double)a);
-    return a > 256 || a < -256 ? (a - a == 0 ? 1 : NAN) : f64_to_odd_f32(cos(part * 0x1.921fb54442d18p+2));
-}
+static float sin_f16(float a) { return f64_to_odd_f32(turn((double)a, false)); }
+static float cos_f16(float a) { return f64_to_odd_f32(turn((double)a, true)); }
 
-/* 0 below one in half precision: 1 - 2^-11. */
+/* At most the largest number below 1, 1 - 2^-11. */
 VECTOR_INLINE float fract_f16(float a) {
     const float part = fract_f32(a, 0x1.ffcp-1f);
     return part > 0x1.ffcp-1f ? 0x1.ffcp-1f : part;

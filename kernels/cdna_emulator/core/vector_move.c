@@ -14,10 +14,9 @@ OPERATION(v_mov_b32) {
 
 OPERATION(v_mov_b64) {
     (void)launch;
-    uint32_t space[2][LANES], high[LANES];
-    const Pair x = source64(w, insn, 0, space);
-    memcpy(high, x.high, sizeof high); /* the destination's first register may be the source's second */
-    put64(w, insn, x.low, high);
+    uint32_t space[2][LANES];
+    const Pair x = source64(w, insn, 0, space); /* pairs are aligned: they are the same or apart */
+    put64(w, insn, x.low, x.high);
     return STATUS_OK;
 }
 
