@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+import triton
+import triton.language as tl
 
+import cdna_emulator
 from cdna_emulator.lab import LabFault, run
 
 LANES = np.arange(64, dtype=np.uint32)
@@ -238,6 +242,48 @@ def test_transposing_read_hands_lane_c_column_c(name: str, bits: int, size: int)
         for column in range(16):
             raw = b"".join(int(state.v[4 + i][group * 16 + column]).to_bytes(4, "little") for i in range(count))
             assert elements_of(raw, bits) == matrix[:, column].tolist()
+
+
+@triton.jit
+def _product(a, b, c, N: tl.constexpr, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """[N, K] by [K, N], both along their second index in memory: the right operand has to be transposed in LDS."""
+    n, k = tl.arange(0, N), tl.arange(0, K)
+    left, right = tl.load(a + n[:, None] * K + k[None, :]), tl.load(b + k[:, None] * N + n[None, :])
+    tl.store(c + n[:, None] * N + n[None, :], tl.dot(left, right))
+
+
+@triton.jit
+def _product_fp4(a, b, scale, c, N: tl.constexpr, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Two elements in a byte, of the left operand along K, of the right one along N."""
+    n, k = tl.arange(0, N), tl.arange(0, K)
+    left = tl.load(a + n[:, None] * (K // 2) + tl.arange(0, K // 2)[None, :])
+    right = tl.load(b + k[:, None] * (N // 2) + tl.arange(0, N // 2)[None, :])
+    ones = tl.load(scale + n[:, None] * (K // 32) + tl.arange(0, K // 32)[None, :])
+    product = tl.dot_scaled(left, ones, "e2m1", right, ones, "e2m1", rhs_k_pack=False)
+    tl.store(c + n[:, None] * N + n[None, :], product)
+
+
+@pytest.mark.parametrize("shape", [16, 32])
+@pytest.mark.parametrize(("dtype", "mnemonic"), [(torch.bfloat16, "tr_b16"), (torch.float8_e4m3fn, "tr_b8")])
+def test_triton_multiplies_through_transposing_reads(dtype: torch.dtype, mnemonic: str, shape: int) -> None:
+    a, b, c = torch.randn(64, 128).to(dtype), torch.randn(128, 64).to(dtype), torch.empty(64, 64)
+    with cdna_emulator.device("gfx950") as gpu:
+        _product[(1,)](a, b, c, 64, 128, num_warps=4, matrix_instr_nonkdim=shape)
+    assert any(mnemonic in name for name in gpu.launches[0].mnemonics)
+    torch.testing.assert_close(c, a.float() @ b.float(), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [16, 32])
+def test_triton_multiplies_fp4_through_transposing_reads(shape: int) -> None:
+    magnitudes = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    numbers = torch.cat([magnitudes, -magnitudes])
+    a, b = torch.randint(0, 16, (64, 256)), torch.randint(0, 16, (256, 64))
+    packed = [(each[:, ::2] | each[:, 1::2] << 4).to(torch.uint8) for each in (a, b)]
+    scale, c = torch.full((64, 8), 127, dtype=torch.uint8), torch.empty(64, 64)  # 127 stands for 1.0
+    with cdna_emulator.device("gfx950") as gpu:
+        _product_fp4[(1,)](*packed, scale, c, 64, 256, num_warps=4, matrix_instr_nonkdim=shape)
+    assert "ds_read_b64_tr_b4" in gpu.launches[0].mnemonics
+    assert torch.equal(c, numbers[a] @ numbers[b])
 
 
 def test_transposing_read_by_some_of_sixteen_lanes_stops() -> None:

@@ -127,7 +127,7 @@ struct Group { /* a workgroup under way */
     Launch *launch;
     uint32_t id[3];
     uint8_t *lds;            /* launch->lds_bytes */
-    void *shadow;            /* who touched which LDS dword, kept by watch.c when races or undefined reads are checked */
+    void *shadow;            /* who touched which LDS byte, kept by watch.c when anything is checked */
     uint32_t epoch;          /* barriers passed */
     uint32_t waves;
     Wave *wave;
@@ -161,7 +161,7 @@ typedef enum { /* what a launch ended with */
     STATUS_OUT_OF_BOUNDS,       /* address, lane, bytes in Launch.fault */
     STATUS_LDS_OUT_OF_BOUNDS,
     STATUS_UNDEFINED_READ,      /* memory or LDS never written (when checked) */
-    STATUS_RACE,                /* two waves, one LDS dword, no barrier between (when checked) */
+    STATUS_RACE,                /* two waves, one LDS byte, no barrier between (when checked) */
     STATUS_USE_BEFORE_WAIT,     /* a register read before the s_waitcnt of its load (when checked) */
     STATUS_UNSUPPORTED,         /* a form that decode.py could not exclude; `what` says it */
     STATUS_DEADLOCK,            /* a wave ended or spun while others wait at a barrier; or the instruction limit */

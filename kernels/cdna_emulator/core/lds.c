@@ -121,7 +121,9 @@ static Status write_addtid_b32(Launch *launch, Wave *wave, const Insn *insn) {
 /* ---- transposing reads of gfx950 --------------------------------------------------------------------------------- */
 
 /* Sixteen lanes read a matrix of 16 columns: 16 / n lanes in a row give it row by row, n elements each, and lane c
- * receives column c. n is 4, 8, 16 for elements of 16, 8 and 4 bits in 64 bits; 16 of 6 bits in 96 bits. */
+ * receives column c. n is 4, 8, 16 for elements of 16, 8 and 4 bits in 64 bits; 16 of 6 bits in 96 bits. The ISA document
+ * only says "transpose"; what Triton compiles with 16, 8 and 4 bits gives the right products under this reading. 6 bits
+ * follow the same rule, but no compiler here emits them. */
 INLINE Status read_transposed(Launch *launch, Wave *wave, const Insn *insn, uint32_t bits, uint32_t bytes) {
     uint32_t address[LANES];
     find_address(wave, insn, (uint16_t)insn->imm, address);
