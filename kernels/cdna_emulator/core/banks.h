@@ -12,8 +12,10 @@
  * gfx950 uses 64 banks where it reads 8 or 16 bytes a lane in one access (ds_read_b64, ds_read_b64_tr_*,
  * ds_read_b128), 32 banks elsewhere (writes, narrow reads, ds_read2_*): its groups are then 32 lanes for 8 bytes, and
  * {0-3, 12-15, 20-23, 24-27} {4-7, 8-11, 16-19, 28-31} and the same 32 lanes up for 16 bytes.
- * Sources: ROCm Composable Kernel's "Understanding AMD GPU LDS and bank conflicts" (gfx942); the note on bank conflicts
- * at Triton's composePaddedLayoutForAsyncCopyCDNA4 (gfx950). The card's own counter may differ in detail. */
+ * Sources: ROCm Composable Kernel's "Understanding AMD GPU LDS and bank conflicts" for the 16-byte writes; the note on
+ * bank conflicts at Triton's composePaddedLayoutForAsyncCopyCDNA4 for gfx950. The 16-byte reads of gfx942 are as third
+ * parties report them; the groups for 8 and 12 bytes are assumed, from what fills the banks once. None of it was
+ * measured on a card: the counts compare kernels with each other, they do not predict the card's own counter. */
 typedef enum { BANKS_WRITE, BANKS_READ, BANKS_READ2 } BankUse;
 
 uint32_t bank_conflicts(Arch arch, const uint32_t address[LANES], uint64_t mask, uint32_t bytes, BankUse use);

@@ -22,7 +22,8 @@ static void global_places(const Wave *wave, const Insn *insn, Places *places) {
 /* Buffers (MUBUF). The resource holds base [47:0], stride [61:48], swizzle enable [63], num_records [95:64] and add-tid
  * enable [119]. Range: a raw access is out of range where its offset (instruction plus lane) passes num_records minus
  * soffset, dword by dword; with IDXEN and a stride it is where index >= num_records. Reads there give 0, writes are
- * dropped; atomics are in or out as a whole ("Range checking" in the ISA documents). */
+ * dropped; atomics are in or out as a whole. Not checked against a card: that a dword which straddles the end counts as
+ * out of range, and the rule for IDXEN with a stride and no swizzle, which Triton does not emit. */
 static Status buffer_places(Launch *launch, Wave *wave, const Insn *insn, uint32_t bytes, bool whole, Places *places) {
     uint32_t resource = insn->src[SOURCE_BASE].index;
     uint64_t low = sgpr64(wave, resource);
