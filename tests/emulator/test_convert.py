@@ -311,6 +311,24 @@ def test_pairs_multiplied_by_the_scale(kind: str, result: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fp8", "bf8"])
+@pytest.mark.parametrize("other", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("mode", [lab.MODE_AS_COMPILED, lab.MODE_AS_COMPILED | 1 << 23], ids=["default", "saturating"])
+def test_a_constant_scale_of_one_does_what_a_register_of_ones_does(kind: str, other: str, mode: int) -> None:
+    words = np.concatenate([floats().view(np.uint32), INTEGERS])
+    ones = np.ones(len(words), np.float32)
+    operands = "v1, v2" if other == "f32" else "v1"
+    narrow = f"v_cvt_scalef32_pk_{kind}_{other} v10, {operands}"
+    from_constant = stream(f"v_mov_b32 v10, 0\n{narrow}, 1.0", "gfx950", words, words[::-1].copy(), mode=mode)
+    from_register = stream(f"v_mov_b32 v10, 0\n{narrow}, v3", "gfx950", words, words[::-1].copy(), ones, mode=mode)
+    assert np.array_equal(from_constant, from_register)
+    results, target = (2, "v[10:11]") if other == "f32" else (1, "v10")
+    widen = f"v_cvt_scalef32_pk_{other}_{kind} {target}, v1"
+    from_constant = stream(f"{widen}, 1.0", "gfx950", words, results=results, mode=mode)
+    from_register = stream(f"{widen}, v2", "gfx950", words, ones, results=results, mode=mode)
+    assert np.array_equal(from_constant, from_register)
+
+
+@pytest.mark.parametrize("kind", ["fp8", "bf8"])
 def test_single_bytes_multiplied_by_the_scale(kind: str) -> None:
     words = RNG.integers(0, 1 << 32, 4096, dtype=np.uint64).astype(np.uint32)
     dtype = {"fp8": torch.float8_e4m3fn, "bf8": torch.float8_e5m2}[kind]

@@ -5,7 +5,7 @@
  */
 #include "convert.h"
 
-#include "operands.h"
+#include "half.h"
 
 #define NO_SCALE INT32_MIN
 
@@ -85,6 +85,49 @@ static void convert_lanes(Conversion c, const uint32_t (*source)[LANES], uint32_
     }
 }
 
+/* The scale is absent, or 1 as Triton writes it. */
+static bool is_unscaled(const Insn *insn, Conversion c) {
+    if (c.scale == NO_OPERAND) return true;
+    const Operand *scale = &insn->src[c.scale];
+    return scale->kind == OPERAND_CONSTANT && (scale->value >> 23 & 255) == 127;
+}
+
+/* Pairs between 8 bits and more, unscaled, to nearest even: lanes side by side. */
+FORMAT_INLINE void narrow_to(Format to, const uint32_t bits[LANES], bool saturate, uint32_t shift,
+                             uint32_t result[LANES]) {
+    for (uint32_t lane = 0; lane < LANES; lane++) result[lane] |= encode_nearest8(bits[lane], to, saturate) << shift;
+}
+
+static void narrow_pair(Conversion c, const uint32_t (*source)[LANES], bool saturate, uint32_t offset,
+                        uint32_t result[LANES]) {
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t *from = source[c.sources == FROM_TWO ? i : 0], shift = offset + 8 * i;
+        uint32_t bits[LANES];
+        if (c.sources == FROM_TWO) memcpy(bits, from, sizeof bits);
+        else
+            for (uint32_t lane = 0; lane < LANES; lane++) bits[lane] = decode_bits(from[lane] >> (16 * i), c.from);
+        const bool fp8 = c.to.fraction_bits == 3;
+        if (c.to.specials == SPECIALS_FNUZ && fp8) narrow_to(FORMAT_FP8_FNUZ, bits, saturate, shift, result);
+        else if (c.to.specials == SPECIALS_FNUZ) narrow_to(FORMAT_BF8_FNUZ, bits, saturate, shift, result);
+        else if (fp8) narrow_to(FORMAT_FP8, bits, saturate, shift, result);
+        else narrow_to(FORMAT_BF8, bits, saturate, shift, result);
+    }
+}
+
+static void widen_pair(Conversion c, const uint32_t source[LANES], uint32_t offset, uint32_t (*result)[LANES]) {
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t bits[LANES];
+        const uint32_t shift = offset + 8 * i;
+        for (uint32_t lane = 0; lane < LANES; lane++) bits[lane] = decode_bits(source[lane] >> shift, c.from);
+        if (c.to.fraction_bits == 23) memcpy(result[i], bits, sizeof bits);
+        else if (c.to.fraction_bits == 7)
+            for (uint32_t lane = 0; lane < LANES; lane++) result[0][lane] |= bits[lane] >> 16 << (16 * i);
+        else
+            for (uint32_t lane = 0; lane < LANES; lane++)
+                result[0][lane] |= f32_to_half(f32_from_bits(bits[lane])) << (16 * i);
+    }
+}
+
 /* Copies what the conversion reads, so that the destination may overlap it. */
 static void gather_source(const Wave *wave, const Insn *insn, Conversion c, uint32_t (*to)[LANES]) {
     const uint32_t bits = format_bits(c.from), words = (c.elements * bits + 31) / 32;
@@ -114,8 +157,14 @@ static Status convert(Launch *launch, Wave *wave, const Insn *insn, Conversion c
     memset(result, 0, words * sizeof *result);
     const uint32_t from_offset = c.source_choice ? (op_sel & choices) * (32u >> c.source_choice) : 0;
     const uint32_t to_offset = c.result_choice ? (op_sel >> (4 - c.result_choice)) * (32u >> c.result_choice) : 0;
-    convert_lanes(c, (const uint32_t(*)[LANES])source, from_offset, c.scale != NO_OPERAND ? scale : NULL,
-                  c.random != NO_OPERAND ? random : NULL, wave->mode & MODE_FP16_OVFL, to_offset, result);
+    const uint32_t(*read)[LANES] = (const uint32_t(*)[LANES])source;
+    const bool saturate = wave->mode & MODE_FP16_OVFL;
+    const bool plain = c.elements == 2 && c.random == NO_OPERAND && is_unscaled(insn, c);
+    if (plain && to_bits == 8) narrow_pair(c, read, saturate, to_offset, result[0]);
+    else if (plain && format_bits(c.from) == 8) widen_pair(c, source[0], from_offset, result);
+    else
+        convert_lanes(c, read, from_offset, c.scale != NO_OPERAND ? scale : NULL,
+                      c.random != NO_OPERAND ? random : NULL, saturate, to_offset, result);
     const uint32_t written = c.result_choice ? ((1u << total) - 1) << to_offset : UINT32_MAX;
     for (uint32_t word = 0; word < words; word++) store_lanes(wave, insn->dst.index + word, result[word], written);
     return STATUS_OK;

@@ -197,6 +197,22 @@ FORMAT_INLINE uint32_t encode_scaled(uint32_t bits, int32_t scale, Format f, Nar
     return sign | (uint32_t)code;
 }
 
+/* The same to nearest even, for 8-bit formats, without branches: for loops over lanes. */
+FORMAT_INLINE uint32_t encode_nearest8(uint32_t bits, Format f, bool saturate) {
+    const uint32_t sign = bits >> 31 << 7, magnitude = bits & 0x7FFFFFFF, dropped = 23u - f.fraction_bits;
+    const uint32_t shift_of_bias = (127u - f.bias) << f.fraction_bits;
+    const uint32_t rounded = magnitude + (1u << (dropped - 1)) - 1 + (magnitude >> dropped & 1);
+    const uint32_t normal = (rounded >> dropped) - shift_of_bias;
+    /* A number whose last bit has the weight of the format's least one: the sum is rounded there. */
+    const uint32_t least = (uint32_t)(127 + 1 - f.bias - f.fraction_bits + 23) << 23;
+    const uint32_t subnormal = f32_to_bits(f32_from_bits(magnitude) + f32_from_bits(least)) - least;
+    const uint32_t code = magnitude < (128u - f.bias) << 23 ? subnormal : normal;
+    const uint32_t end = saturate ? sign | largest_code(f) : overflow_code(f, sign);
+    const uint32_t zero_sign = f.specials == SPECIALS_FNUZ && code == 0 ? 0 : sign;
+    const uint32_t number = code > largest_code(f) || magnitude == 0x7F800000 ? end : zero_sign | code;
+    return magnitude > 0x7F800000 ? nan_code(f, sign, bits) : number;
+}
+
 FORMAT_INLINE uint32_t encode(uint32_t bits, Format f, Narrowing how) { return encode_scaled(bits, 0, f, how); }
 
 #endif
