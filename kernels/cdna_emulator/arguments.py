@@ -14,6 +14,9 @@ import numpy as np
 from .code_object import Argument, Kernel
 from .errors import LaunchError
 
+HOST_CALLS: Final = 0x7E57_0000_0000
+"""Where kernels are told that the buffer for calls to the host (printf, failed assertions) is. Nothing is there."""
+HOST_CALLS_BYTES: Final = 4096
 _INTEGERS: Final = {f"{sign}{bits}" for sign in "iu" for bits in (1, 8, 16, 32, 64)}
 
 
@@ -67,6 +70,8 @@ def _hidden(place: Argument, grid: Sequence[int], threads: Sequence[int]) -> int
         return threads[axis]
     if place.kind == "hidden_grid_dims":
         return max((number + 1 for number in range(3) if grid[number] > 1), default=1)
+    if place.kind == "hidden_hostcall_buffer":
+        return HOST_CALLS
     return 0  # offsets, remainders (grids are whole workgroups), and services that are not there
 
 

@@ -226,7 +226,7 @@ class _Launcher:
         self._types = expand_signature(src.signature.values(), None, "tensordesc")
         self._names = list(_expanded_names(src.signature.items()))
         self._metadata = metadata
-        self._run = wrap_handle_tensordesc_impl(self._launch, src.signature, None, _decomposed)
+        self._run = wrap_handle_tensordesc_impl(self._launch, src.signature, [], _decomposed)
 
     def __call__(
         self,

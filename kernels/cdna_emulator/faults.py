@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import HOST_CALLS, HOST_CALLS_BYTES
 from .code_object import CodeObject
 from .core import Fault, Status, operation_names
 from .errors import (
@@ -49,6 +50,12 @@ def error_of(
     verb = "stores" if fault.store else "loads"
     access = f"{verb} {fault.bytes} bytes"
     match status:
+        case Status.OUT_OF_BOUNDS if HOST_CALLS <= int(fault.address) < HOST_CALLS + HOST_CALLS_BYTES:
+            return TrapError(
+                "calls the host: a device_assert that failed, or a device_print",
+                place,
+                required="a kernel that does not, since no host listens here",
+            )
         case Status.OUT_OF_BOUNDS:
             return _out_of_bounds(fault, access, what, memory, place)
         case Status.LDS_OUT_OF_BOUNDS:
