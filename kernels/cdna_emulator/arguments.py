@@ -54,7 +54,7 @@ def segment(kernel: Kernel, values: Sequence[Value], grid: Sequence[int], thread
         )
     packed = bytearray(kernel.argument_bytes)
     for place, each in zip(places, given, strict=True):
-        packed[place.offset : place.offset + place.size] = encoded(each, place.size, kernel.name)
+        packed[place.offset : place.offset + place.size] = encoded(each, place, kernel.name)
     for place in kernel.arguments:
         if place.kind.startswith("hidden_"):
             hidden = _hidden(place, grid, threads)
@@ -75,17 +75,19 @@ def _hidden(place: Argument, grid: Sequence[int], threads: Sequence[int]) -> int
     return 0  # offsets, remainders (grids are whole workgroups), and services that are not there
 
 
-def encoded(each: Value, size: int, kernel: str) -> bytes:
-    """One argument in `size` bytes.
+def encoded(each: Value, place: Argument, kernel: str) -> bytes:
+    """One argument as it stands in the segment.
 
     Raises:
-        LaunchError: it does not fit the size, or the type.
+        LaunchError: it does not fit the place, or its type.
     """
-    data = _by_type(each) if each.type else _by_value(each, size)
-    if data is None or len(data) != size:
+    pointer = place.kind == "global_buffer" and not isinstance(each.value, bytes)
+    data = _by_type(Value(each.name, each.value, "*") if pointer else each, place.size)
+    if data is None or len(data) != place.size:
+        wanted = "an address or a tensor," if pointer else f"{each.type or 'a value'} of"
         raise LaunchError(
             f"argument `{each.name}` of `{kernel}` is {_described(each.value)}",
-            required=f"{each.type or 'a value'} of {size} bytes",
+            required=f"{wanted} {place.size} bytes",
             hint="give a numpy scalar of the exact type where a Python number does not say which",
         )
     return data
@@ -109,8 +111,10 @@ def address_of(value: Any) -> int | None:
     return None
 
 
-def _by_type(each: Value) -> bytes | None:
-    kind, value = str(each.type), each.value
+def _by_type(each: Value, size: int) -> bytes | None:
+    kind, value = each.type, each.value
+    if kind is None:
+        return _by_value(value, size)
     if kind.startswith("*"):
         address = address_of(value)
         return None if address is None else (address % 2**64).to_bytes(8, "little")
@@ -139,8 +143,7 @@ def _float32(value: float) -> bytes:
         return bytes(np.float32(value).tobytes())
 
 
-def _by_value(each: Value, size: int) -> bytes | None:
-    value = each.value
+def _by_value(value: Any, size: int) -> bytes | None:
     if isinstance(value, bytes):
         return value
     if isinstance(value, np.generic):

@@ -276,7 +276,7 @@ def _has_memory(value: Any) -> bool:
 
 
 def _three(given: int | Sequence[int], name: str, *, least: int) -> tuple[int, int, int]:
-    numbers = [given] if isinstance(given, (int, np.integer)) else list(given)
+    numbers = list(given) if isinstance(given, Sequence) else [given]
     if not 1 <= len(numbers) <= 3 or any(int(n) != n or not least <= n < 2**31 for n in numbers):
         raise LaunchError(f"{name}={given!r}", required=f"one to three whole numbers from {least} on")
     x, y, z = ([int(n) for n in numbers] + [1, 1])[:3]
