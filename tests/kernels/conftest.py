@@ -8,11 +8,15 @@ that device run there. A test that hypothesis drives, or that wants the emulator
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import inspect
+import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,3 +139,27 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any, str, str, str], None]:
+    """Plant a fault: `plant(module, "gemm", "a - b", "a + b")` launches the kernel as its changed source would be."""
+    numbers = itertools.count()
+
+    def change(module: Any, kernel: str, right: str, wrong: str) -> None:
+        """Replace `right`, which the kernel's file must hold, and let `module` launch what comes of it."""
+        function = getattr(module, kernel).fn
+        file = Path(inspect.getfile(function))
+        source = file.read_text(encoding="utf-8")
+        assert right in source, f"{file.name} has changed: nothing to plant `{wrong}` in place of"
+        changed = tmp_path / f"{file.stem}_{next(numbers)}.py"
+        changed.write_text(source.replace(right, wrong), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(changed.stem, changed)
+        assert spec is not None
+        assert spec.loader is not None
+        faulty = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, changed.stem, faulty)
+        spec.loader.exec_module(faulty)
+        monkeypatch.setattr(module, kernel, getattr(faulty, function.__name__))
+
+    return change
