@@ -19,8 +19,9 @@ import numpy.typing as npt
 from . import insn
 from .encoding import Encoded, UnknownEncodingError, split
 from .errors import UnsupportedInstruction
-from .forms import Record, record
+from .forms import record
 from .operand import OperandError
+from .record import Record
 
 _ALLOWED_NAMES: Final = {
     insn.ALLOWS_NEG_ABS: "neg or abs",
@@ -31,6 +32,18 @@ _ALLOWED_NAMES: Final = {
     insn.ALLOWS_OPSEL: "op_sel, op_sel_hi, neg_lo or neg_hi",
     insn.ALLOWS_EXTRA: "cbsz, abid or blgp",
 }
+SOURCES: Final = [
+    "insn",
+    "encoding",
+    "operand",
+    "record",
+    "scalar_forms",
+    "vector_forms",
+    "memory_forms",
+    "forms",
+    "decode",
+]
+"""The modules on which a decoded program depends."""
 _LEAVES: Final = {"s_endpgm", "s_branch", "s_setpc_b64", "s_endpgm_saved"}  # never go on to the next instruction
 _COMPUTED_JUMPS: Final = {"s_setpc_b64", "s_swappc_b64", "s_call_b64"}
 
@@ -51,7 +64,7 @@ class Operation(Protocol):
 def decoder_version() -> str:
     """Changes whenever this decoder may decode differently: part of the key of decoded programs on disk."""
     digest = hashlib.sha256(version("tinygrad").encode())
-    for name in ("insn", "encoding", "operand", "forms", "decode"):
+    for name in SOURCES:
         digest.update(Path(__file__).with_name(name + ".py").read_bytes())
     return digest.hexdigest()
 
@@ -183,7 +196,7 @@ def _bytes(made: Record, operation: int, size: int) -> bytes:
         made.extra,
         0,
     )
-    absent = [insn.ABSENT] * (insn.MAX_SOURCES - len(sources))
+    absent = [insn.ABSENT] * (insn.MAXSOURCES - len(sources))
     return b"".join([head, made.dst, made.dst2, *sources, *absent])
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from corpus import dots, elementwise, memory, reductions
@@ -18,6 +18,7 @@ from cdna_emulator import core
 from cdna_emulator.encoding import split
 
 HERE = Path(__file__).parent
+Order = Literal["reverse", "seeded"]
 CASES = [*dots.CASES, *elementwise.CASES, *reductions.CASES, *memory.CASES]
 
 
@@ -31,11 +32,7 @@ def test_core_has_every_operation_that_occurs(arch: str) -> None:
 
 
 def runs() -> list[Any]:
-    return [
-        pytest.param(case, arch, id=f"{case.name}-{arch}", marks=[pytest.mark.slow] if case.slow else [])
-        for case in CASES
-        for arch in case.archs
-    ]
+    return [pytest.param(case, arch, id=f"{case.name}-{arch}") for case in CASES for arch in case.archs]
 
 
 @pytest.mark.parametrize(("case", "arch"), runs())
@@ -46,8 +43,25 @@ def test_kernel_computes_what_torch_does(case: Case, arch: str) -> None:
     case.check(arguments, arch)
 
 
+CROSSING = {  # waves or workgroups meet in LDS, memory or barriers
+    *("bf16_128x128x64_eight_warps", "bf16_stages3", "bf8_fp8_stages3", "softmax", "scan_float", "sort_int64"),
+    *("histogram", "rearrange_float16", "reduce_rows_8_warps_float32", "lock_by_cas"),
+}
+
+
+@pytest.mark.parametrize("order", ["reverse", "seeded"])
+@pytest.mark.parametrize(("case", "arch"), [run for run in runs() if run.values[0].name in CROSSING])
+def test_correct_kernel_passes_every_check_in_any_order(
+    case: Case, arch: str, order: Literal["reverse", "seeded"]
+) -> None:
+    arguments = case.arguments(arch)
+    with cdna_emulator.device(arch, check_races=True, check_undefined=True, check_waits=True, order=order, seed=1):
+        case.kernel[case.grid](*arguments, **case.options)
+    case.check(arguments, arch)
+
+
 def mnemonics(elf: bytes, text: str) -> set[str]:
-    """By the decoder; the assembly text that Triton wrote must say the same."""
+    """By the decoder; the assembly text that Triton wrote must say the same, instruction for instruction."""
     code = cdna_emulator.CodeObject.parse(elf).text
     decoded, at = [], 0
     while at < len(code):
@@ -55,8 +69,10 @@ def mnemonics(elf: bytes, text: str) -> set[str]:
         decoded.append(found.form.mnemonic)
         at += found.size
     written = [re.sub(r"_(e32|e64|dpp|sdwa)$", "", name) for name in re.findall(r"^\t([a-z]+_[a-z0-9_]+)", text, re.M)]
-    fill = {"s_nop"}  # alignment and the padding behind a kernel
-    assert [name for name in decoded if name not in fill] == [name for name in written if name not in fill]
+    ours, theirs = ([name for name in names if name != "s_nop"] for names in (decoded, written))  # s_nop pads
+    if "s_swappc_b64" in ours:  # functions that are called lie in another order
+        ours, theirs = sorted(ours), sorted(theirs)
+    assert ours == theirs
     return set(decoded)
 
 
@@ -69,7 +85,7 @@ def test_list_of_operations_is_the_corpus_own(arch: str) -> None:
             if arch in case.archs:
                 compiled = case.kernel.warmup(*case.arguments(arch), grid=case.grid, **case.options)
                 occurring |= mnemonics(compiled.asm["hsaco"], compiled.asm["amdgcn"])
-    assert occurring <= set(listed(arch))
+    assert sorted(occurring - set(listed(arch))) == []
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from cdna_emulator import insn
 from cdna_emulator.assemble import AssemblyError, assemble
-from cdna_emulator.decode import Decoder, index_of
+from cdna_emulator.decode import SOURCES, Decoder, index_of
 from cdna_emulator.encoding import UnknownEncodingError, split
 from cdna_emulator.errors import UnsupportedInstruction
 
@@ -533,3 +534,15 @@ def test_what_is_not_understood_is_refused(code: bytes, reason: str) -> None:
 def test_text_that_does_not_assemble_is_an_error() -> None:
     with pytest.raises(AssemblyError, match="v_no_such"):
         assemble("v_no_such v0", "gfx942")
+
+
+def test_version_covers_every_module_that_takes_part_in_decoding() -> None:
+    folder = Path(insn.__file__).parent
+    found, todo = {"decode"}, ["decode"]
+    while todo:
+        source = (folder / f"{todo.pop()}.py").read_text()
+        named = re.findall(r"^from \.(\w+) import", source, re.M)
+        named += [name for group in re.findall(r"^from \. import (.+)", source, re.M) for name in group.split(", ")]
+        todo += sorted(set(named) - found)
+        found |= set(named)
+    assert set(SOURCES) == found - {"errors"}

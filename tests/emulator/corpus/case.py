@@ -25,7 +25,6 @@ class Case:
         check: is given the arguments after the launch, and the arch; asserts.
         options: constexprs and compile options.
         archs: where it makes sense.
-        slow: takes long to compile.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Case:
     check: Callable[[list[Any], str], None]
     options: dict[str, Any] = field(default_factory=dict)
     archs: tuple[str, ...] = BOTH
-    slow: bool = False
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float = 0.0) -> None:
