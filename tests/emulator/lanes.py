@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from cdna_emulator import lab
 
 Bits = npt.NDArray[Any]
@@ -29,7 +28,24 @@ F32 = (0, 0x80000000, 1, 0x80000001, 0x7FFFFF, 0x807FFFFF, 0x800000, 0x80800000,
 F32 += (0x3F800001, 0x3F000000, 0xBF000000, 0x3FC00000, 0x40200000, 0xC0200000, 0x40490FDB, 0x4B000000, 0x4B7FFFFF)
 F32 += (0xCB000001, 0x33800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x7F000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC12345)
 F32 += (0x7F800001, 0xFFA00000, 0x42B8AA3B, 0xC2FE0000, 0x3DCCCCCD)
-F16 = (0, 0x8000, 1, 0x8001, 0x3FF, 0x83FF, 0x400, 0x8400, 0x3BFF, 0x3C00, 0xBC00, 0x3C01, 0x3800, 0xB800, 0x3E00, 0x4100)
+F16 = (
+    0,
+    0x8000,
+    1,
+    0x8001,
+    0x3FF,
+    0x83FF,
+    0x400,
+    0x8400,
+    0x3BFF,
+    0x3C00,
+    0xBC00,
+    0x3C01,
+    0x3800,
+    0xB800,
+    0x3E00,
+    0x4100,
+)
 F16 += (0xC100, 0x4248, 0x6400, 0x67FF, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE12, 0x7C01, 0xFD00, 0x2E66)
 F64 = (0, 1 << 63, 1, (1 << 63) + 1, 0xFFFFFFFFFFFFF, 0x10000000000000, 0x3FEFFFFFFFFFFFFF, 0x3FF0000000000000)
 F64 += (0xBFF0000000000000, 0x3FF0000000000001, 0x3FE0000000000000, 0x4004000000000000, 0xC004000000000000)
@@ -52,7 +68,9 @@ def tuples(values: Sequence[int], count: int, dtype: Any, *, seed: int = 0) -> l
     return [np.ascontiguousarray(column) for column in rows.T]
 
 
-def execute(text: str, arch: str, sources: Sequence[Bits], *, registers: Sequence[int] = (2, 4, 6), **state: Any) -> lab.State:
+def execute(
+    text: str, arch: str, sources: Sequence[Bits], *, registers: Sequence[int] = (2, 4, 6), **state: Any
+) -> lab.State:
     """Run `text` in as many waves as the sources, in v2, v4 and v6, fill."""
     vgprs = {r: s.reshape(-1, LANES) for r, s in zip(registers, sources, strict=False)}
     vgprs.update({int(r): v for r, v in state.pop("vgprs", {}).items()})
@@ -73,69 +91,6 @@ def masks(state: lab.State, register: int) -> npt.NDArray[np.bool_]:
     """A pair of scalar registers of all waves as one truth value a lane."""
     pair = np.ascontiguousarray(state.waves_s[:, register : register + 2]).view(np.uint8)
     return np.unpackbits(pair, axis=1, bitorder="little").reshape(-1).astype(bool)
-
-
-# ---- numbers -------------------------------------------------------------------------------------------------------
-
-_FORMATS = {16: (5, 10), 32: (8, 23), 64: (11, 52)}  # exponent and fraction bits
-
-
-def is_nan(bits: int, size: int) -> bool:
-    exponent, fraction = _FORMATS[size]
-    return bits & ((1 << size - 1) - 1) > ((1 << exponent) - 1) << fraction
-
-
-def is_inf(bits: int, size: int) -> bool:
-    exponent, fraction = _FORMATS[size]
-    return bits & ((1 << size - 1) - 1) == ((1 << exponent) - 1) << fraction
-
-
-def is_signalling(bits: int, size: int) -> bool:
-    return is_nan(bits, size) and not bits >> _FORMATS[size][1] - 1 & 1
-
-
-def value(bits: int, size: int) -> Fraction:
-    """Of a finite number."""
-    exponent, fraction = _FORMATS[size]
-    field = bits >> fraction & (1 << exponent) - 1
-    mantissa = bits & (1 << fraction) - 1 | (1 << fraction if field else 0)
-    magnitude = mantissa * Fraction(2) ** (max(field, 1) - ((1 << exponent - 1) - 1) - fraction)
-    return -magnitude if bits >> size - 1 else magnitude
-
-
-def number(bits: int, size: int) -> Fraction | float:
-    """A Fraction, or a float where there is none."""
-    if is_nan(bits, size):
-        return math.nan
-    if is_inf(bits, size):
-        return -math.inf if bits >> size - 1 else math.inf
-    return value(bits, size)
-
-
-def rounded(exact: Fraction, size: int, *, negative_zero: bool = False) -> int:
-    """Bits of the nearest number, ties to even; `negative_zero` is the sign of an exact zero."""
-    exponent, fraction = _FORMATS[size]
-    sign = 1 << size - 1 if exact < 0 or (exact == 0 and negative_zero) else 0
-    exact = abs(exact)
-    if exact == 0:
-        return sign
-    power = exact.numerator.bit_length() - exact.denominator.bit_length()
-    if Fraction(2) ** power > exact:
-        power -= 1
-    smallest = 2 - (1 << exponent - 1)
-    unit = Fraction(2) ** (max(power, smallest) - fraction)
-    steps = round(exact / unit)  # Python rounds halves to even
-    field = max(power, smallest) - smallest
-    bits = (field << fraction) + steps
-    return sign | min(bits, ((1 << exponent) - 1) << fraction)
-
-
-def same_floats(got: Bits, wanted: Bits, size: int) -> npt.NDArray[np.bool_]:
-    """Equal bits, or NaN on both sides: which NaN comes out of arithmetic is nobody's contract."""
-    top = ((1 << _FORMATS[size][0]) - 1) << _FORMATS[size][1]
-    magnitude = (1 << size - 1) - 1
-    both = ((got & got.dtype.type(magnitude)) > top) & ((wanted & wanted.dtype.type(magnitude)) > top)
-    return (got == wanted) | both
 
 
 def show(got: Bits, wanted: Bits, good: npt.NDArray[np.bool_], sources: Sequence[Bits]) -> str:

@@ -152,10 +152,10 @@ DEFINE_CLASS(f32)
 DEFINE_CLASS(f64)
 
 #define INTEGER_ROW(name, TYPE, condition)                                                                             \
-    ENTRY(v_cmp_##name##_##TYPE, ALLOWS_MOVES) ENTRY(v_cmpx_##name##_##TYPE, ALLOWS_MOVES)
+    ENTRY(v_cmp_##name##_##TYPE, ALLOWS_SDWA) ENTRY(v_cmpx_##name##_##TYPE, ALLOWS_SDWA)
 #define FLOAT_ROW(name, TYPE, condition)                                                                               \
-    ENTRY(v_cmp_##name##_##TYPE, ALLOWS_MOVES | ALLOWS_NEG_ABS)                                                        \
-    ENTRY(v_cmpx_##name##_##TYPE, ALLOWS_MOVES | ALLOWS_NEG_ABS)
+    ENTRY(v_cmp_##name##_##TYPE, ALLOWS_SDWA | ALLOWS_NEG_ABS)                                                         \
+    ENTRY(v_cmpx_##name##_##TYPE, ALLOWS_SDWA | ALLOWS_NEG_ABS)
 #define CLASS_ROW(TYPE) FLOAT_ROW(class, TYPE, )
 const OperationEntry COMPARE_OPERATIONS[] = {
     INTEGERS(INTEGER_ROW) FLOATS(FLOAT_ROW) CLASS_ROW(f16) CLASS_ROW(f32) CLASS_ROW(f64)
