@@ -196,7 +196,7 @@ def _bytes(made: Record, operation: int, size: int) -> bytes:
         made.extra,
         0,
     )
-    absent = [insn.ABSENT] * (insn.MAXSOURCES - len(sources))
+    absent = [insn.ABSENT] * (insn.MAX_SOURCES - len(sources))
     return b"".join([head, made.dst, made.dst2, *sources, *absent])
 
 
