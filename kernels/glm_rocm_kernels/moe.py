@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from glm_rocm_kernels._triton import current_arch
-from glm_rocm_kernels.checks import FLOATS, FP8_MAX, INDICES, check_indices, check_one_of, check_range, check_tensor
+from glm_rocm_kernels.checks import (
+    FLOATS,
+    FP8_MAX,
+    INDICES,
+    MIN_SCALE,
+    check_indices,
+    check_one_of,
+    check_range,
+    check_tensor,
+)
 from glm_rocm_kernels.errors import KernelArgumentError
 from glm_rocm_kernels.launch import LaunchChoice, choose, launch
 from glm_rocm_kernels.moe_details._down import down_kernel, sum_kernel
@@ -321,6 +330,7 @@ def _run(
         N_2=n_2,
         TOP_K=plan.top_k,
         LIMIT=plan.limit,
+        MIN_SCALE=MIN_SCALE,
         FINISH_ROWS=min(max(FINISH_ELEMENTS * gate_up.options["num_warps"] // n_2, 1), gate_up["BLOCK_M"]),
         WARPS=gate_up.options["num_warps"],
         SPLITS=splits,
@@ -398,6 +408,7 @@ def _prepare(
         codes,
         x_scale,
         plan.tokens,
+        chunks,
         plan.blocks,
         0 if expert_map is None else expert_map.shape[0],
         0 if logits is None else logits.stride(0),
@@ -408,7 +419,7 @@ def _prepare(
         EXPERTS_2=_pow2(plan.experts),
         HAS_MAP=expert_map is not None,
         TOKENS=chunk,
-        CHUNKS=chunks,
+        SEVERAL=chunks > 1,
         BLOCK_M=plan.gate_up["BLOCK_M"],
         BLOCK_E=choice["BLOCK_E"],
         HIDDEN=plan.hidden,
@@ -416,6 +427,7 @@ def _prepare(
         SCALES=scales,
         SCALES_2=_pow2(scales),
         LIMIT=plan.limit,
+        MIN_SCALE=MIN_SCALE,
         QUANTISE=plan.fp8,
         ROUTE=logits is not None,
         ROUTE_EXPERTS=router_experts,

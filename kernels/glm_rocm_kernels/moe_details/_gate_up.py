@@ -11,8 +11,8 @@ from __future__ import annotations
 import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
-from glm_rocm_kernels.moe_details._quantise import codes_of, row_scale
 from glm_rocm_kernels.moe_details._tiles import load_tile, rows_of_block
+from glm_rocm_kernels.quant_details._quantize import largest_magnitude, scale_of, to_codes
 
 NONE = tl.constexpr(0)
 CHANNEL_TOKEN = tl.constexpr(1)
@@ -38,6 +38,7 @@ def _finish(
     QUANT: tl.constexpr,
     SPLITS: tl.constexpr,
     LIMIT: tl.constexpr,
+    MIN_SCALE: tl.constexpr,
     BLOCK_M: tl.constexpr,
     ROWS: tl.constexpr,
 ):
@@ -61,16 +62,16 @@ def _finish(
         if QUANT == NONE:
             tl.store(place, h.to(hidden.dtype.element_ty), mask=there)
         elif QUANT == CHANNEL_TOKEN:
-            scale = row_scale(h, 1, LIMIT)
-            code = codes_of(h, tl.broadcast_to(scale[:, None], (ROWS, N_2)), LIMIT, hidden.dtype.element_ty)
+            scale = scale_of(largest_magnitude(h, 1), LIMIT, MIN_SCALE)
+            code = to_codes(tl.div_rn(h, tl.broadcast_to(scale[:, None], h.shape)), LIMIT, hidden.dtype.element_ty)
             tl.store(place, code, mask=there)
             tl.store(hidden_scale + pair, scale, mask=row < count)
         else:
             GROUPS: tl.constexpr = (N + 127) // 128
             parts = tl.reshape(h, (ROWS, N_2 // 128, 128))
-            scale = row_scale(parts, 2, LIMIT)
-            spread = tl.broadcast_to(scale[:, :, None], (ROWS, N_2 // 128, 128))
-            code = tl.reshape(codes_of(parts, spread, LIMIT, hidden.dtype.element_ty), (ROWS, N_2))
+            scale = scale_of(largest_magnitude(parts, 2), LIMIT, MIN_SCALE)
+            parts = tl.div_rn(parts, tl.broadcast_to(scale[:, :, None], parts.shape))
+            code = tl.reshape(to_codes(parts, LIMIT, hidden.dtype.element_ty), (ROWS, N_2))
             tl.store(place, code, mask=there)
             group = tl.arange(0, N_2 // 128)[None, :]
             tl.store(
@@ -136,6 +137,7 @@ def gate_up_kernel(
     TOP_K: tl.constexpr,
     QUANT: tl.constexpr,
     LIMIT: tl.constexpr,
+    MIN_SCALE: tl.constexpr,
     SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -252,6 +254,7 @@ def gate_up_kernel(
                 QUANT,
                 SPLITS,
                 LIMIT,
+                MIN_SCALE,
                 BLOCK_M,
                 FINISH_ROWS,
             )

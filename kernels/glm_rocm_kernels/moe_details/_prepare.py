@@ -13,8 +13,8 @@ from __future__ import annotations
 import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
-from glm_rocm_kernels.moe_details._quantise import codes_of, row_scale
 from glm_rocm_kernels.moe_details._route import route_rows
+from glm_rocm_kernels.quant_details._quantize import largest_magnitude, scale_of, to_codes
 
 
 @jit
@@ -53,6 +53,7 @@ def _align(
     stride_token,
     stride_slot,
     experts_global,
+    chunks,
     blocks,
     EXPERTS: tl.constexpr,
     EXPERTS_2: tl.constexpr,
@@ -60,11 +61,11 @@ def _align(
     TOP_K_2: tl.constexpr,
     HAS_MAP: tl.constexpr,
     TOKENS: tl.constexpr,
-    CHUNKS: tl.constexpr,
+    SEVERAL: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
-    """Place the pairs of chunk number `chunk`, TOKENS tokens of CHUNKS chunks, and fill its share of the tables."""
+    """Place the pairs of chunk number `chunk`, TOKENS tokens of `chunks` (more than one where SEVERAL), and fill its share of the tables."""
     PAIRS: tl.constexpr = TOKENS * TOP_K_2
     token = tl.arange(0, TOKENS)
     own = _local_experts(
@@ -84,9 +85,9 @@ def _align(
     counts = tl.histogram(tl.maximum(own, 0), EXPERTS_2, mask=own >= 0)  # [EXPERTS_2]
     total = counts
     before = tl.zeros((EXPERTS_2,), tl.int32)
-    if CHUNKS > 1:
+    if SEVERAL:
         total = tl.zeros((EXPERTS_2,), tl.int32)
-        for other in range(CHUNKS):
+        for other in range(chunks):
             theirs = _local_experts(
                 ids,
                 expert_map,
@@ -124,7 +125,7 @@ def _align(
             j = row + tl.arange(0, BLOCK_PADDING)[None, :]
             padding = total[:, None] + j < (expert_blocks * BLOCK_M)[:, None]
             tl.store(order + (start + total)[:, None] + j, -1, mask=padding)
-    for block in range(chunk * BLOCK_E, blocks, CHUNKS * BLOCK_E):
+    for block in range(chunk * BLOCK_E, blocks, chunks * BLOCK_E):
         b = block + tl.arange(0, BLOCK_E)
         whose = tl.sum((block_end[None, :] <= b[:, None]).to(tl.int32), 1)
         last = tl.max(tl.where(expert_blocks > 0, each, -1), 0)
@@ -148,14 +149,15 @@ def _quantise_row(
     GROUPS: tl.constexpr,
     GROUPS_2: tl.constexpr,
     LIMIT: tl.constexpr,
+    MIN_SCALE: tl.constexpr,
 ):
     """One row of x in FP8: GROUPS groups of GROUP columns, a power of two, with a scale each."""
     group = tl.arange(0, GROUPS_2)
     column = group[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
     there = column < HIDDEN
     row = tl.load(x + token.to(tl.int64) * stride_x + column, mask=there, other=0.0).to(tl.float32)
-    scale = row_scale(row, 1, LIMIT)
-    code = codes_of(row, tl.broadcast_to(scale[:, None], (GROUPS_2, GROUP)), LIMIT, codes.dtype.element_ty)
+    scale = scale_of(largest_magnitude(row, 1), LIMIT, MIN_SCALE)
+    code = to_codes(tl.div_rn(row, tl.broadcast_to(scale[:, None], row.shape)), LIMIT, codes.dtype.element_ty)
     tl.store(codes + token.to(tl.int64) * HIDDEN + column, code, mask=there)
     tl.store(scales + token * GROUPS + group, scale, mask=group < GROUPS)
 
@@ -174,6 +176,7 @@ def prepare_kernel(
     codes,
     scales,
     tokens,
+    chunks,
     blocks,
     experts_global,
     stride_logits,
@@ -187,7 +190,7 @@ def prepare_kernel(
     TOP_K_2: tl.constexpr,
     HAS_MAP: tl.constexpr,
     TOKENS: tl.constexpr,
-    CHUNKS: tl.constexpr,
+    SEVERAL: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_E: tl.constexpr,
     HIDDEN: tl.constexpr,
@@ -195,6 +198,7 @@ def prepare_kernel(
     SCALES: tl.constexpr,
     SCALES_2: tl.constexpr,
     LIMIT: tl.constexpr,
+    MIN_SCALE: tl.constexpr,
     QUANTISE: tl.constexpr,
     ROUTE: tl.constexpr,
     ROUTE_EXPERTS: tl.constexpr,
@@ -205,12 +209,12 @@ def prepare_kernel(
     NORMALIZE: tl.constexpr,
     ROUTE_ROWS: tl.constexpr,
 ):
-    """The first CHUNKS programs align (and, where ROUTE, the only one routes before); the others quantise a row each.
+    """The first `chunks` programs align (and, where ROUTE, the only one routes before); the others quantise a row each.
 
     ROUTE_EXPERTS are those of the router, EXPERTS those of this rank's weights; with an expert map they differ.
     """
     program = tl.program_id(0)
-    if program < CHUNKS:
+    if program < chunks:
         if ROUTE:
             for first in range(0, tokens, ROUTE_ROWS):
                 route_rows(
@@ -244,6 +248,7 @@ def prepare_kernel(
             stride_token,
             stride_slot,
             experts_global,
+            chunks,
             blocks,
             EXPERTS,
             EXPERTS_2,
@@ -251,9 +256,9 @@ def prepare_kernel(
             TOP_K_2,
             HAS_MAP,
             TOKENS,
-            CHUNKS,
+            SEVERAL,
             BLOCK_M,
             BLOCK_E,
         )
     elif QUANTISE:
-        _quantise_row(x, codes, scales, program - CHUNKS, stride_x, HIDDEN, GROUP, SCALES, SCALES_2, LIMIT)
+        _quantise_row(x, codes, scales, program - chunks, stride_x, HIDDEN, GROUP, SCALES, SCALES_2, LIMIT, MIN_SCALE)
