@@ -187,6 +187,17 @@ def test_permutation_with_every_kind_of_selector() -> None:
     check_words("v_perm_b32 v8, v2, v4, v6", "gfx942", permuted, tuples(SELECTORS + WORDS[-4:], 3, np.uint32))
 
 
+@pytest.mark.parametrize("selector", [*SELECTORS, 0x07060302, 0x05040100])
+def test_permutation_alike_in_all_lanes(selector: int) -> None:
+    def function(a: int, b: int) -> int:
+        return permuted(a, b, selector)
+
+    text = f"s_mov_b32 s4, {selector:#x}\nv_perm_b32 v8, v2, v4, s4"
+    check_words(text, "gfx942", function, tuples(WORDS, 2, np.uint32))
+    in_place = "\n".join([text.replace("v8", "v2"), "v_mov_b32 v8, v2"])
+    check_words(in_place, "gfx942", function, tuples(WORDS, 2, np.uint32))
+
+
 def test_pseudo_random_step_of_gfx950() -> None:
     def step(a: int) -> int:
         return a << 1 ^ (197 if a >> 31 else 0)

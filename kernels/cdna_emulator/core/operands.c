@@ -8,53 +8,80 @@ static void fill(uint32_t lanes[LANES], uint32_t value) {
 /* ---- DPP ---------------------------------------------------------------------------------------------------- */
 
 #define NOWHERE 255 /* outside of the row or the wave */
+#define DPP_CONTROLS 512
 
 /* The lane that lane i reads. Source: "AMD Instinct MI300 Instruction Set Architecture", Data Parallel Processing. */
 static uint32_t dpp_lane(uint32_t control, uint32_t i) {
     const uint32_t row = i & ~15u, n = control & 15;
     if (control <= 0xFF) return (i & ~3u) | (control >> 2 * (i & 3) & 3); /* quad_perm */
     switch (control >> 4) {
-    case 0x10: return (i & 15) + n < 16 ? i + n : NOWHERE;  /* row_shl */
-    case 0x11: return (i & 15) >= n ? i - n : NOWHERE;      /* row_shr */
-    case 0x12: return row | ((i - n) & 15);                 /* row_ror */
-    case 0x15: return row | n;                              /* row_newbcast */
+    case 0x10: return (i & 15) + n < 16 ? i + n : NOWHERE; /* row_shl */
+    case 0x11: return (i & 15) >= n ? i - n : NOWHERE;     /* row_shr */
+    case 0x12: return row | ((i - n) & 15);                /* row_ror */
+    case 0x15: return row | n;                             /* row_newbcast */
     default: break;
     }
     switch (control) {
-    case 0x130: return i < 63 ? i + 1 : NOWHERE; /* wave_shl */
-    case 0x134: return (i + 1) & 63;             /* wave_rol */
-    case 0x138: return i > 0 ? i - 1 : NOWHERE;  /* wave_shr */
-    case 0x13C: return (i - 1) & 63;             /* wave_ror */
-    case 0x140: return i ^ 15;                   /* row_mirror */
-    case 0x141: return i ^ 7;                    /* row_half_mirror */
-    case 0x142: return i < 16 ? NOWHERE : row - 1;  /* row_bcast:15 */
-    case 0x143: return i < 32 ? NOWHERE : 31;       /* row_bcast:31 */
-    default: return NOWHERE; /* decode.py lets no other through */
+    case 0x130: return i < 63 ? i + 1 : NOWHERE;   /* wave_shl */
+    case 0x134: return (i + 1) & 63;               /* wave_rol */
+    case 0x138: return i > 0 ? i - 1 : NOWHERE;    /* wave_shr */
+    case 0x13C: return (i - 1) & 63;               /* wave_ror */
+    case 0x140: return i ^ 15;                     /* row_mirror */
+    case 0x141: return i ^ 7;                      /* row_half_mirror */
+    case 0x142: return i < 16 ? NOWHERE : row - 1; /* row_bcast:15 */
+    case 0x143: return i < 32 ? NOWHERE : 31;      /* row_bcast:31 */
+    default: return NOWHERE;                       /* decode.py lets no other through */
     }
 }
 
-/* Is there something to read? A lane that EXEC turns off is as good as one outside. */
-static bool dpp_valid(uint64_t exec, uint32_t from) { return from != NOWHERE && exec >> from & 1; }
+typedef struct {
+    uint8_t from[LANES]; /* 0 where there is nothing to read */
+    uint64_t inside;     /* the lanes for which there is */
+} DppMove;
+static DppMove dpp_moves[DPP_CONTROLS];
+
+/* When the library is loaded, so that threads find it done. */
+__attribute__((constructor)) static void fill_dpp_moves(void) {
+    for (uint32_t control = 0; control < DPP_CONTROLS; control++) {
+        for (uint32_t i = 0; i < LANES; i++) {
+            const uint32_t lane = dpp_lane(control, i);
+            dpp_moves[control].from[i] = lane == NOWHERE ? 0 : (uint8_t)lane;
+            dpp_moves[control].inside |= (uint64_t)(lane != NOWHERE) << i;
+        }
+    }
+}
+
+/* The lanes that have something to read: a lane that EXEC turns off is as good as one outside. */
+static uint64_t dpp_valid(const DppMove *move, uint64_t exec) {
+    if (exec == UINT64_MAX) return move->inside;
+    uint64_t valid = 0;
+    for (uint32_t i = 0; i < LANES; i++) valid |= (exec >> move->from[i] & 1) << i;
+    return valid & move->inside;
+}
 
 static void move_lanes(const Insn *insn, uint64_t exec, const uint32_t *from, uint32_t to[LANES]) {
+    const DppMove *move = &dpp_moves[insn->dpp % DPP_CONTROLS];
+    const uint64_t valid = dpp_valid(move, exec);
+    uint32_t mask[LANES];
+    spread_mask(valid, mask);
     uint32_t moved[LANES];
-    for (uint32_t i = 0; i < LANES; i++) {
-        const uint32_t lane = dpp_lane(insn->dpp, i);
-        moved[i] = dpp_valid(exec, lane) ? from[lane] : 0;
-    }
-    memcpy(to, moved, sizeof moved);
+    for (uint32_t i = 0; i < LANES; i++) moved[i] = from[move->from[i]];
+    FOR_LANES(i) to[i] = moved[i] & mask[i];
+}
+
+/* Bits of the rows and of the banks within them. */
+static uint64_t dpp_wanted(const Insn *insn) {
+    uint64_t banks = 0, lanes = 0;
+    for (uint32_t n = 0; n < 4; n++) banks |= (uint64_t)(insn->bank_mask >> n & 1) * 0xF << 4 * n;
+    for (uint32_t n = 0; n < 4; n++) lanes |= (insn->row_mask >> n & 1) * banks << 16 * n;
+    return lanes;
 }
 
 uint64_t written_lanes(const Wave *w, const Insn *insn) {
     const uint64_t exec = exec_mask(w);
     if (!(insn->flags & FLAG_DPP)) return exec;
-    uint64_t lanes = 0;
-    for (uint32_t i = 0; i < LANES; i++) {
-        const bool valid = insn->flags & FLAG_DPP_BOUND_CTRL || dpp_valid(exec, dpp_lane(insn->dpp, i));
-        const bool wanted = insn->row_mask >> (i / 16) & 1 && insn->bank_mask >> (i % 16 / 4) & 1;
-        lanes |= (uint64_t)(valid && wanted) << i;
-    }
-    return lanes & exec;
+    const uint64_t valid = dpp_valid(&dpp_moves[insn->dpp % DPP_CONTROLS], exec);
+    return (insn->flags & FLAG_DPP_BOUND_CTRL ? UINT64_MAX : valid) & dpp_wanted(insn) & exec;
 }
 
 /* ---- sources ------------------------------------------------------------------------------------------------ */

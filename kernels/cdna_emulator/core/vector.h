@@ -34,27 +34,25 @@ enum {
 /* Signed integers in the order of the floats that they stand for; -0 is below +0. */
 VECTOR_INLINE int32_t order32(uint32_t bits) { return (int32_t)(bits ^ ((uint32_t)((int32_t)bits >> 31) >> 1)); }
 VECTOR_INLINE int64_t order64(uint64_t bits) { return (int64_t)(bits ^ ((uint64_t)((int64_t)bits >> 63) >> 1)); }
-VECTOR_INLINE bool is_nan32(uint32_t bits) { return (bits & 0x7FFFFFFF) > 0x7F800000; }
-VECTOR_INLINE bool is_signalling32(uint32_t bits) { return is_nan32(bits) && !(bits & 0x00400000); }
-VECTOR_INLINE bool is_nan64(uint64_t bits) { return (bits & INT64_MAX) > 0x7FF0000000000000; }
-VECTOR_INLINE bool is_signalling64(uint64_t bits) { return is_nan64(bits) && !(bits >> 51 & 1); }
+/* All ones where true: `if` and `&&` would keep the loops over lanes from being vectorised. */
+VECTOR_INLINE uint32_t nan32(uint32_t bits) { return -(uint32_t)((int32_t)(bits & INT32_MAX) > 0x7F800000); }
+VECTOR_INLINE uint64_t nan64(uint64_t bits) { return -(uint64_t)((int64_t)(bits & INT64_MAX) > 0x7FF0000000000000); }
 
 /* A NaN gives way to a number; with MODE.IEEE a signalling NaN comes out, quiet. Source: pseudocode of v_min_f32 and
  * v_max_f32 in "AMD Instinct CDNA4 Instruction Set Architecture". */
-#define DEFINE_EXTREME(name, TYPE, BITS, FROM, TO, order, is_nan, is_signalling, QUIET, comparison)                    \
+#define DEFINE_EXTREME(name, TYPE, BITS, FROM, TO, order, nan, QUIET, comparison)                                      \
     VECTOR_INLINE TYPE name(TYPE left, TYPE right, bool ieee) {                                                        \
-        const BITS a = TO(left), b = TO(right);                                                                        \
-        BITS result = order(a) comparison order(b) ? a : b;                                                            \
-        result = is_nan(b) ? a : result;                                                                               \
-        result = is_nan(a) ? b : result;                                                                               \
-        result = ieee && is_signalling(b) ? b | QUIET : result;                                                        \
-        result = ieee && is_signalling(a) ? a | QUIET : result;                                                        \
-        return FROM(result);                                                                                           \
+        const BITS a = TO(left), b = TO(right), nan_a = nan(a), nan_b = nan(b);                                        \
+        const BITS signalling_a = nan_a & -(BITS)(((a & QUIET) == 0) & ieee);                                          \
+        const BITS signalling_b = nan_b & -(BITS)(((b & QUIET) == 0) & ieee);                                          \
+        const BITS take_a = (-(BITS)(order(a) comparison order(b)) | nan_b | signalling_a) & ~(nan_a & ~signalling_a); \
+        const BITS first = take_a & ~(signalling_b & ~signalling_a);                                                   \
+        return FROM((a & first) | (b & ~first) | ((signalling_a | signalling_b) & QUIET));                             \
     }
-DEFINE_EXTREME(min_f32, float, uint32_t, as_f32, as_u32, order32, is_nan32, is_signalling32, 0x400000u, <)
-DEFINE_EXTREME(max_f32, float, uint32_t, as_f32, as_u32, order32, is_nan32, is_signalling32, 0x400000u, >)
-DEFINE_EXTREME(min_f64, double, uint64_t, as_f64, as_u64, order64, is_nan64, is_signalling64, (1ull << 51), <)
-DEFINE_EXTREME(max_f64, double, uint64_t, as_f64, as_u64, order64, is_nan64, is_signalling64, (1ull << 51), >)
+DEFINE_EXTREME(min_f32, float, uint32_t, as_f32, as_u32, order32, nan32, 0x400000u, <)
+DEFINE_EXTREME(max_f32, float, uint32_t, as_f32, as_u32, order32, nan32, 0x400000u, >)
+DEFINE_EXTREME(min_f64, double, uint64_t, as_f64, as_u64, order64, nan64, (1ull << 51), <)
+DEFINE_EXTREME(max_f64, double, uint64_t, as_f64, as_u64, order64, nan64, (1ull << 51), >)
 
 VECTOR_INLINE float min3_f32(float a, float b, float c, bool ieee) { return min_f32(min_f32(a, b, ieee), c, ieee); }
 VECTOR_INLINE float max3_f32(float a, float b, float c, bool ieee) { return max_f32(max_f32(a, b, ieee), c, ieee); }

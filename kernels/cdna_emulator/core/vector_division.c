@@ -17,14 +17,23 @@ typedef struct { /* what v_div_scale does */
 } Scale;
 
 /* The rule for both precisions: `far` the distance of exponents near overflow, `tiny` the biased exponent of a small
- * numerator, `step` the scale, `least` the smallest normal number. Exponents are the biased ones, 0 for denormals. */
+ * numerator, `large` one whose reciprocal is surely normal, `step` the scale, `least` the smallest normal number.
+ * Exponents are the biased ones, 0 for denormals. */
 typedef struct {
-    int32_t far, tiny, step;
+    int32_t far, tiny, large, step;
     double least;
 } DivisionLimits;
 
+/* Nothing to scale: neither number, nor the quotient, nor the reciprocal is near an end of the range. */
+static bool ordinary(DivisionLimits limits, int32_t d_exponent, int32_t n_exponent) {
+    const int32_t distance = n_exponent - d_exponent;
+    return d_exponent > 0 && d_exponent <= limits.large && n_exponent > limits.tiny && distance < limits.far &&
+           distance > -(limits.large - 1) / 2;
+}
+
 static Scale division_scale(DivisionLimits limits, bool of_denominator, bool of_numerator, double d, double n,
                             int32_t d_exponent, int32_t n_exponent) {
+    if (ordinary(limits, d_exponent, n_exponent)) return (Scale){0, false};
     const double quotient = fabs(n / d);
     const bool small_quotient = quotient < limits.least, small_reciprocal = fabs(1 / d) < limits.least;
     if (n_exponent - d_exponent >= limits.far) return (Scale){of_denominator ? limits.step : 0, true};
@@ -36,22 +45,22 @@ static Scale division_scale(DivisionLimits limits, bool of_denominator, bool of_
 }
 
 static float div_scale32(float a, float d, float n, bool *flag) {
-    static const DivisionLimits LIMITS = {96, 23, 64, 0x1p-126};
+    static const DivisionLimits LIMITS = {96, 23, 252, 64, 0x1p-126};
     *flag = false;
     if (n == 0 || d == 0) return NAN;
     const Scale scale = division_scale(LIMITS, a == d, a == n, (double)d, (double)n, (int32_t)(as_u32(d) >> 23 & 0xFF),
                                        (int32_t)(as_u32(n) >> 23 & 0xFF));
     *flag = scale.flag;
-    return ldexpf(a, scale.exponent);
+    return scale.exponent ? ldexpf(a, scale.exponent) : a;
 }
 static double div_scale64(double a, double d, double n, bool *flag) {
-    static const DivisionLimits LIMITS = {768, 53, 128, 0x1p-1022};
+    static const DivisionLimits LIMITS = {768, 53, 2044, 128, 0x1p-1022};
     *flag = false;
     if (n == 0 || d == 0) return NAN;
     const Scale scale = division_scale(LIMITS, a == d, a == n, d, n, (int32_t)(as_u64(d) >> 52 & 0x7FF),
                                        (int32_t)(as_u64(n) >> 52 & 0x7FF));
     *flag = scale.flag;
-    return ldexp(a, scale.exponent);
+    return scale.exponent ? ldexp(a, scale.exponent) : a;
 }
 
 /* a * b + c with the last bit set if anything was lost below it, so that a second rounding is right. */

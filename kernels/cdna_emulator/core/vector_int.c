@@ -49,16 +49,16 @@ VECTOR_INLINE uint32_t first_one_from_bottom(uint32_t a) { return a ? (uint32_t)
 /* Where the sign's run ends, from the top. */
 VECTOR_INLINE uint32_t sign_run(uint32_t a) { return first_one_from_top(a ^ (uint32_t)((int32_t)a >> 31)); }
 
-/* Of {a, b}, the byte that the selector names, one of four in c. */
-VECTOR_INLINE uint32_t pick_byte(uint64_t data, uint32_t selector) {
-    if (selector < 8) return (uint32_t)(data >> 8 * selector) & 0xFF;
-    if (selector < 12) return data >> (16 * (selector - 8) + 15) & 1 ? 0xFF : 0; /* the sign of a 16-bit part */
-    return selector == 12 ? 0 : 0xFF;
+/* Of {a, b}, the byte that the selector names; from 8 on the sign of a 16-bit part, 0, or all ones. */
+VECTOR_INLINE uint32_t pick_byte(uint32_t a, uint32_t b, uint32_t selector) {
+    const uint32_t byte = (selector & 4 ? a : b) >> 8 * (selector & 3) & 0xFF;
+    const uint32_t sign = (selector & 2 ? a : b) >> (selector & 1 ? 31 : 15) & 1 ? 0xFF : 0;
+    const uint32_t fixed = selector == 12 ? 0 : 0xFF;
+    return selector < 8 ? byte : selector < 12 ? sign : fixed;
 }
 VECTOR_INLINE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t c) {
-    const uint64_t data = join(b, a);
-    return pick_byte(data, c & 0xFF) | pick_byte(data, c >> 8 & 0xFF) << 8 | pick_byte(data, c >> 16 & 0xFF) << 16 |
-           pick_byte(data, c >> 24) << 24;
+    return pick_byte(a, b, c & 0xFF) | pick_byte(a, b, c >> 8 & 0xFF) << 8 | pick_byte(a, b, c >> 16 & 0xFF) << 16 |
+           pick_byte(a, b, c >> 24) << 24;
 }
 
 VECTOR_INLINE uint32_t difference(uint32_t a, uint32_t b) { return a > b ? a - b : b - a; }
@@ -122,7 +122,6 @@ VECTOR_INLINE uint32_t shifted_bytes(uint32_t a, uint32_t b, uint32_t c, int32_t
     X(v_bfi_b32, 3, 0, (a & b) | (~a & c))                                                                             \
     X(v_alignbit_b32, 3, 0, (uint32_t)(join(b, a) >> (c & 31)))                                                        \
     X(v_alignbyte_b32, 3, 0, (uint32_t)(join(b, a) >> 8 * (c & 3)))                                                    \
-    X(v_perm_b32, 3, 0, permute_bytes(a, b, c))                                                                        \
     X(v_min3_i32, 3, 0, min_i(min_i(a, b), c))                                                                         \
     X(v_min3_u32, 3, 0, min_u(min_u(a, b), c))                                                                         \
     X(v_max3_i32, 3, 0, max_i(max_i(a, b), c))                                                                         \
@@ -242,6 +241,34 @@ CLAMPED_16(DEFINE_CLAMPED_16)
 
 /* ---- more than an expression -------------------------------------------------------------------------------- */
 
+/* Compilers give the selector in a scalar: then each byte comes from a place known beforehand. */
+static bool permute_alike(uint32_t selector, const uint32_t *x, const uint32_t *y, uint32_t *out) {
+    const uint32_t *from[4];
+    uint32_t shift[4];
+    for (uint32_t n = 0; n < 4; n++) {
+        const uint32_t byte = selector >> 8 * n & 0xFF;
+        if (byte >= 8) return false;
+        from[n] = byte & 4 ? x : y;
+        shift[n] = 8 * (byte & 3);
+    }
+    const uint32_t *p = from[0], *q = from[1], *r = from[2], *s = from[3];
+    FOR_LANES(i) {
+        out[i] = (p[i] >> shift[0] & 0xFF) | (q[i] >> shift[1] & 0xFF) << 8 | (r[i] >> shift[2] & 0xFF) << 16 |
+                 (s[i] >> shift[3] & 0xFF) << 24;
+    }
+    return true;
+}
+
+OPERATION(v_perm_b32) {
+    (void)launch;
+    uint32_t space[4][LANES];
+    SOURCES_3(source32)
+    uint32_t *out = result32(w, insn, space[3]);
+    if (insn->src[2].kind == OPERAND_VGPR || !permute_alike(z[0], x, y, out))
+        FOR_LANES(i) out[i] = permute_bytes(x[i], y[i], z[i]);
+    return write32(w, insn, out);
+}
+
 /* Any function of three bits: Insn.extra is its table, bit 4a + 2b + c. */
 static void bit_table(uint32_t table, const uint32_t *x, const uint32_t *y, const uint32_t *z, uint32_t *out) {
     uint32_t when[8];
@@ -286,7 +313,7 @@ DEFINE_SHIFTED_BYTES(v_ashr_pk_u8_i32, 0, 255)    /* gfx950 */
 #define CLAMPED_ROW(name, arity, allows, ...) ENTRY(name, (allows) | ALLOWS_CLAMP)
 const OperationEntry VECTOR_INT_OPERATIONS[] = {
     OPERATIONS_32(ROW) CLAMPED_32(CLAMPED_ROW) MIXED_32(CLAMPED_ROW) OPERATIONS_16(ROW) CLAMPED_16(CLAMPED_ROW)
-    ENTRY(v_bitop3_b32, 0) ENTRY(v_bitop3_b16, ALLOWS_OPSEL)
+    ENTRY(v_perm_b32, 0) ENTRY(v_bitop3_b32, 0) ENTRY(v_bitop3_b16, ALLOWS_OPSEL)
     ENTRY(v_ashr_pk_i8_i32, 0) ENTRY(v_ashr_pk_u8_i32, 0)
     {NULL, NULL, 0, 0},
 };
