@@ -72,6 +72,8 @@ def _modifiers(f: Fields, number: int, r: Record) -> int:
 
 
 def vop_dpp(form: Form, f: Fields, r: Record) -> None:
+    if "src0" not in form.specs:
+        raise OperandError("DPP of an operation without sources")
     r.flags |= insn.DPP
     r.needs |= insn.ALLOWS_DPP
     r.dpp, r.row_mask, r.bank_mask = f.pop("dpp"), f.pop("row_mask"), f.pop("bank_mask")

@@ -514,6 +514,7 @@ def set_bits(text: str, bits: int) -> bytes:
         (set_bits("global_load_dword v1, v[2:3], off", 1 << 13), "sve=1"),
         (set_bits("flat_load_dword v1, v[2:3]", 5 << 48), "saddr=5"),
         (set_bits("v_mov_b32_dpp v0, v1 row_shr:1 row_mask:0xf bank_mask:0xf", 0x1FF << 40), "dpp=0x1ff"),
+        (b"\xfa\x00\x00\x7e" + b"\x01\x11\x01\xff", "without sources"),  # v_nop row_shr:1
         (set_bits("v_mov_b32_sdwa v0, v1 dst_sel:DWORD src0_sel:DWORD", 7 << 48), "src0_sel=7"),
         (set_bits("v_mov_b32_sdwa v0, v1 dst_sel:BYTE_0 src0_sel:DWORD", 3 << 43), "dst_unused=3"),
         (set_bits("v_mov_b32_sdwa v0, v1 dst_sel:DWORD src0_sel:DWORD", 1 << 60), "src1_neg=1"),
@@ -529,6 +530,20 @@ def set_bits(text: str, bits: int) -> bytes:
 def test_what_is_not_understood_is_refused(code: bytes, reason: str) -> None:
     with pytest.raises(UnsupportedInstruction, match=reason):
         Decoder(Everything()).decode(code)
+
+
+def test_random_bytes_are_decoded_or_refused() -> None:
+    generator = random.Random(6)
+    decoder = Decoder(Everything())
+    outcomes = {True: 0, False: 0}
+    for _ in range(5000):
+        code = bytearray(generator.randbytes(16))
+        code[0] = generator.choice([0xF9, 0xFA, 0xFF, code[0]])  # SDWA, DPP, a literal
+        try:
+            outcomes[len(decoder.decode(bytes(code) + assemble("s_endpgm", "gfx942"))) > 0] += 1
+        except UnsupportedInstruction:
+            outcomes[False] += 1
+    assert min(outcomes.values()) > 100
 
 
 def test_text_that_does_not_assemble_is_an_error() -> None:
