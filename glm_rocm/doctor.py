@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from glm_rocm.backends import emulation
 from glm_rocm.engines import check_installed, engine_names, get_engine
 from glm_rocm.engines.base import Engine
 from glm_rocm.errors import EngineError, GlmRocmError, TargetError
@@ -63,7 +64,7 @@ def examine(*, environ: Mapping[str, str], hooks: bool = True, root: Path = Path
     if target is not None:
         findings += _torch_build(target)
     findings += _engines(hooks, target.vendor if target else "cpu")
-    findings += [_cache(environ), _pocket()]
+    findings += [_emulation(), _cache(environ), _pocket()]
     return findings
 
 
@@ -221,6 +222,17 @@ def _hooks(engine: Engine, version: str) -> tuple[Finding, list[Finding]]:
         for contract in contracts
     ]
     return Finding("engines", engine.name, "missing" if broken else "good", found, cure), details
+
+
+def _emulation() -> Finding:
+    """Whether `--emulate` can run the kernels of a card that is not here."""
+    words = ", ".join(emulation.CARDS)
+    try:
+        for word in emulation.CARDS:
+            emulation.check(word)
+    except EngineError as error:
+        return Finding("emulation", "`--emulate`", "absent", error.sentence, error.hint)
+    return Finding("emulation", "`--emulate`", "good", f"{words}, with triton {emulation.TRITON}")
 
 
 def _cache(environ: Mapping[str, str]) -> Finding:

@@ -1,52 +1,20 @@
 """The torch kernels: they run every op on every device that torch runs on, and are the last candidate everywhere.
 
-Declarations only; torch is imported when a kernel is loaded. The tolerances are a few times what one rounding of the
-result costs (bf16: 2^-9 relative, hence a calc_diff near 1.5e-6), since everything before it is fp32; FP8 is held
-against the reference on the same bits, where only a code that rounds the other way may differ.
+Declarations only; torch is imported when a kernel is loaded. Everything before the one rounding of a result is fp32;
+FP8 is held against the reference on the same bits, where only a code that rounds the other way may differ.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from glm_rocm.backends.declare import BLOCKS, DTYPES, EXACT, FP8, QUANTS, SAME_BITS, divides, rotary_fits
+from glm_rocm.ops.kernel import Evidence, Kernel, Tolerance, one_of
 
-from glm_rocm.ops.kernel import Evidence, Kernel, Limit, Reason, Tolerance, one_of
-from glm_rocm.target import Target
-
-DTYPES = ("bfloat16", "float16", "float32")
-FP8 = ("float8_e4m3fn", "float8_e4m3fnuz")
-QUANTS = ("none", "channel_token", "block")
-BLOCKS = (None, (128, 128))
-
-EXACT = {
-    "bfloat16": Tolerance(calc_diff=1e-5, max_abs=4e-2),
-    "float16": Tolerance(calc_diff=2e-7, max_abs=5e-3),
-    "float32": Tolerance(calc_diff=1e-10, max_abs=1e-4),
-}
 TOLERANCE = EXACT | {"float8": Tolerance(calc_diff=1e-4, max_abs=1e-1)}
-SAME_BITS = {"float8": Tolerance(calc_diff=0.0, max_abs=0.0)}
 
 
 def _ran(test: str, *dtypes: str) -> tuple[Evidence, ...]:
     where = f"x86-64 with AVX2, 2026-11-24, tests/backends/{test}"
     return tuple(Evidence("cpu", dtype, "hardware", where) for dtype in dtypes)
-
-
-def divides(part: str, whole: str) -> Limit:
-    """The attribute `part` divides the attribute `whole`."""
-
-    def limit(problem: Any, target: Target) -> Reason | None:
-        divisor, value = getattr(problem, part), getattr(problem, whole)
-        if divisor > 0 and value % divisor == 0:
-            return None
-        return Reason(f"{whole} {value}", f"a multiple of {part} {divisor}")
-
-    return limit
-
-
-def _rotary_fits(problem: Any, target: Target) -> Reason | None:
-    if problem.rotary_dim % 2 == 0 and problem.rotary_dim <= problem.head_dim:
-        return None
-    return Reason(f"rotary_dim {problem.rotary_dim}", f"an even number of at most head_dim {problem.head_dim}")
 
 
 KERNELS = (
@@ -90,7 +58,7 @@ KERNELS = (
         name="cpu.norm_rope",
         op="norm_rope",
         entry="glm_rocm.backends.torch_kernels.norm_rope:norm_rope",
-        limits=(one_of("dtype", DTYPES), _rotary_fits, divides("kv_heads", "heads")),
+        limits=(one_of("dtype", DTYPES), rotary_fits, divides("kv_heads", "heads")),
         tolerance=EXACT,
         evidence=_ran("test_norm_rope.py", *DTYPES),
         requires=("torch",),

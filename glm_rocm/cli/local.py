@@ -117,15 +117,19 @@ def generate(
     tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, metavar="N", help="Tokens at most.")] = 128,
     thinking: Annotated[bool, typer.Option("--thinking/--no-thinking", help="Let it think first.")] = True,
     kernel: options.Kernels = None,
+    emulate: options.Emulate = "",
     as_json: options.AsJson = False,
 ) -> None:
     """One answer from the model in this process, by transformers with our kernels; no server."""
+    from glm_rocm.backends import emulation
     from glm_rocm.engines import transformers
     from glm_rocm.target import parse_target
 
-    plan = transformers.plan_generation(
-        model, parse_target(target) if target else None, kernels=options.kernels_by_op(kernel)
-    )
+    card = parse_target(target) if target else None
+    plan = transformers.plan_generation(model, card, kernels=options.kernels_by_op(kernel), emulate=emulate)
+    if emulate:
+        emulation.check(emulate)
+        os.environ.update(emulation.environment(emulate))
 
     def piece(text: str) -> None:
         sys.stdout.write(text)

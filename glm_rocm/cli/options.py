@@ -73,6 +73,16 @@ Fp8 = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help="Activations: `auto` (as the checkpoint), `bfloat16`, `float16`, `float32`.",
+        envvar="GLM_ROCM_DTYPE",
+        rich_help_panel=_MODEL,
+    ),
+]
 KvDtype = Annotated[
     str,
     typer.Option(
@@ -111,6 +121,16 @@ Kernels = Annotated[
         "--kernel",
         metavar="OP=NAME",
         help="Run an op by this kernel or fail; see `glm-rocm backends`. Repeatable.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Emulate = Annotated[
+    str,
+    typer.Option(
+        "--emulate",
+        metavar="CARD",
+        help="Run our kernels as the machine code of `gfx942` or `gfx950`, or by Triton's interpreter (`interpret`).",
+        envvar="GLM_ROCM_EMULATE",
         rich_help_panel=_MODEL,
     ),
 ]

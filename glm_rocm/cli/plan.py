@@ -34,11 +34,13 @@ class Wanted:
     tp: int | None
     mtp: int
     fp8: str
+    dtype: str
     kv_dtype: str
     context: int | None
     max_seqs: int | None
     kernels: Mapping[str, str]
     memory_share: float | None
+    emulate: str
 
 
 def plan(
@@ -48,16 +50,19 @@ def plan(
     tp: options.Tp = None,
     mtp: options.Mtp = 0,
     fp8: options.Fp8 = "auto",
+    dtype: options.Dtype = "auto",
     kv_dtype: options.KvDtype = "auto",
     context: options.Context = None,
     max_seqs: options.MaxSeqs = None,
     kernel: options.Kernels = None,
     memory_share: options.MemoryShare = None,
+    emulate: options.Emulate = "",
     as_json: options.AsJson = False,
 ) -> None:
     """What would run where, whether it fits, which kernels and why. Works on any machine."""
+    kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
-        model, target, engine, tp, mtp, fp8, kv_dtype, context, max_seqs, options.kernels_by_op(kernel), memory_share
+        model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate
     )
     made, its_engine = make(wanted, planning=True)
     if as_json:
@@ -89,10 +94,12 @@ def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
         fp8=wanted.fp8,
         context=wanted.context,
         max_seqs=wanted.max_seqs,
+        dtype=wanted.dtype,
         kv_cache=wanted.kv_dtype,
         kernels=wanted.kernels,
         ops=engine.ops,
         memory_fraction=wanted.memory_share or MEMORY_FRACTION,
+        emulate=wanted.emulate,
     )
     check_model(made)
     return with_environment_notes(made, os.environ), engine

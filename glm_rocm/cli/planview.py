@@ -28,7 +28,7 @@ def plan_view(plan: Plan, engine: str) -> RenderableType:
 
     title = Text(f"{plan.model.name} on {plan.target.describe()}\n", "bold")
     parts = [title, pairs(_facts(plan, engine)), heading("memory of one device"), _memory(plan), heading("kernels")]
-    parts.append(_kernels(plan.selections, plan.target))
+    parts.append(_kernels(plan.selections, plan.kernel_target))
     refused = list(_refusals(plan.selections))
     if refused:
         parts += [heading("refused"), bullets(refused)]
@@ -43,6 +43,8 @@ def _facts(plan: Plan, engine: str) -> Iterator[tuple[str, str]]:
     yield "model", f"{layers}, {spec.experts} experts, {spec.top_k} of them per token"
     yield "target", f"{'stated' if plan.target.stated else 'detected'}, FP8 format {plan.target.fp8_dtype or 'none'}"
     yield "engine", engine
+    if plan.emulate:
+        yield "kernels of", f"{plan.kernel_target.name} ({plan.kernel_target.arch}), emulated"
     heads = f"{_count(rank.heads, 'query head')} on {_count(rank.kv_heads, 'KV head')}"
     yield "parallelism", f"TP {plan.tp}: {heads}, experts of {rank.moe_intermediate} columns per rank"
     yield "precision", f"{PRECISION_WORDS.get(plan.precision, plan.precision)}; KV cache {plan.kv_dtype}"

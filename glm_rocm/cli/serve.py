@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from glm_rocm.plan import Plan
     from glm_rocm.serve import Event, Launch, Limits
 
-PLAN_FLAGS = ("model", "target", "engine", "tp", "mtp", "fp8", "kv_dtype", "context", "max_seqs", "kernel")
+PLAN_FLAGS = (
+    "model",
+    "target",
+    "engine",
+    "tp",
+    "mtp",
+    "fp8",
+    "dtype",
+    "kv_dtype",
+    "context",
+    "max_seqs",
+    "kernel",
+    "emulate",
+)
 OUR_FLAGS = ("--host", "--port", "--api-key", "--served-model-name", "--shutdown-timeout")
 """Flags of an engine that the supervisor must know of: they have their place before the `--`."""
 QUESTION = "What is 12 + 30?"
@@ -39,11 +52,13 @@ def serve(
     tp: options.Tp = None,
     mtp: options.Mtp = 0,
     fp8: options.Fp8 = "auto",
+    dtype: options.Dtype = "auto",
     kv_dtype: options.KvDtype = "auto",
     context: options.Context = None,
     max_seqs: options.MaxSeqs = None,
     kernel: options.Kernels = None,
     memory_share: options.MemoryShare = None,
+    emulate: options.Emulate = "",
     plan_file: options.PlanFile = None,
     host: options.Host = "127.0.0.1",
     port: options.Port = 8000,
@@ -61,8 +76,9 @@ def serve(
     from glm_rocm.serve import Limits
 
     refuse_our_flags(ctx.obj or ())
+    kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
-        model, target, engine, tp, mtp, fp8, kv_dtype, context, max_seqs, options.kernels_by_op(kernel), memory_share
+        model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate
     )
     if plan_file is not None:
         refuse_plan_flags(ctx)
@@ -92,6 +108,7 @@ def run(
 
     require_engine(engine, made.target.vendor)
     require_machine(made)
+    require_emulation(made)
     check_port(asked.host, asked.port)
     folder = state_folder(state, asked.port)
     written = folder / "plan.json"
@@ -167,6 +184,18 @@ def require_machine(made: Plan) -> None:
             required="the accelerator of the plan",
             hint="look at such a plan with `glm-rocm plan`; serve it where its accelerator is",
         )
+
+
+def require_emulation(made: Plan) -> None:
+    """This environment can run the kernels of a card that is not here, where the plan wants that.
+
+    Raises:
+        EngineError: it cannot.
+    """
+    from glm_rocm.backends import emulation
+
+    if made.emulate:
+        emulation.check(made.emulate)
 
 
 def state_folder(asked: Path | None, port: int) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glm_rocm import backends
+from glm_rocm.backends.emulation import INTERPRET, emulated_target
 from glm_rocm.errors import GlmRocmError, PlanError, UsageError
 from glm_rocm.model import KNOWN, load_spec
 from glm_rocm.model.spec import BLOCK, ModelSpec
@@ -22,12 +23,14 @@ from glm_rocm.plan.placement import Wishes, place
 from glm_rocm.plan.problems import OPS, PROBLEMS, AnyProblem, problems_of
 from glm_rocm.target import Target
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 DTYPES = ("bfloat16", "float16", "float32")
 FP8_WORDS = ("auto", "on", "off")
 KV_WORDS = ("auto", "fp8")
 TAKES_SHORT_BLOCKS = ("transformers",)
 """Engines that run FP8 blocks of fewer than 128 rows or columns at a matrix's edge."""
+TAKES_BLOCKS_IN_FLOAT32 = ("transformers",)
+"""Engines that run FP8 blocks with fp32 activations; vLLM's block FP8 wants bf16 or fp16 (0.32)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Plan:
         memory_fraction: share of each device that the engine may take.
         selections: one per op and per-rank problem that the engine hands to our kernels.
         notes: sentences for the reader.
+        emulate: `gfx942`, `gfx950` or `interpret`: the kernels are those of a card that is not here, run by the
+            emulator or by Triton's interpreter on `target`, a CPU; empty: `target` runs them itself.
     """
 
     model: ModelSpec
@@ -63,6 +68,12 @@ class Plan:
     fit: MemoryFit
     selections: tuple[Selection, ...]
     notes: tuple[str, ...]
+    emulate: str = ""
+
+    @property
+    def kernel_target(self) -> Target:
+        """The target whose kernels were chosen: the emulated card, or the target itself."""
+        return emulated_target(self.emulate) if self.emulate else self.target
 
     @property
     def cpu_offload_gib(self) -> int:
@@ -172,6 +183,7 @@ def make_plan(
     kernels: Mapping[str, str] | None = None,
     ops: Collection[str] | None = None,
     notes: Sequence[str] = (),
+    emulate: str = "",
 ) -> Plan:
     """Decide everything that serving `model` on `target` needs, or say why it cannot be.
 
@@ -191,6 +203,7 @@ def make_plan(
         kernels: op to kernel name, from `--kernel op=name`.
         ops: the ops that the engine hands to our kernels; None: all. The rest stays with the engine and is not planned.
         notes: sentences to put before the plan's own.
+        emulate: see `Plan.emulate`.
 
     Raises:
         CheckpointError: the model cannot be read or is not a GLM-4.5 to 4.7.
@@ -199,17 +212,19 @@ def make_plan(
     """
     spec = load_spec(model) if isinstance(model, str) else model
     _check_words(fp8, dtype, kv_cache)
-    _check_precision(spec, target, fp8)
+    _check_emulation(emulate, target)
+    card = emulated_target(emulate) if emulate else target
+    _check_precision(spec, card, fp8)
     compute = spec.dtype if dtype == "auto" else dtype
-    cache = compute if kv_cache == "auto" else (target.fp8_dtype or "float8_e4m3fn")
+    cache = compute if kv_cache == "auto" else (card.fp8_dtype or "float8_e4m3fn")
     placed = place(spec, target, Wishes(tp, context, max_seqs, mtp, compute, cache, memory_fraction, offload))
-    _check_blocks(spec, engine, placed.tp)
-    pages = block_size or (128 if target.vendor == "cpu" else 16)
+    _check_blocks(spec, engine, placed.tp, compute)
+    pages = block_size or (128 if card.vendor == "cpu" else 16)
     wanted = OPS if ops is None else tuple(ops)
     asked = dict(kernels or {})
     _check_ops(asked, wanted)
     selections = tuple(
-        select(problem, target, backends.candidates(target), asked=asked.get(problem.op))
+        select(problem, card, backends.candidates(card), asked=asked.get(problem.op))
         for problem in problems_of(spec, placed.tp, dtype=compute, kv_dtype=cache, block_size=pages)
         if problem.op in wanted
     )
@@ -228,7 +243,8 @@ def make_plan(
         memory_fraction=memory_fraction,
         fit=placed.fit,
         selections=selections,
-        notes=(*notes, *placed.notes, *_notes(spec, target, selections)),
+        notes=(*notes, *placed.notes, *_emulation_notes(emulate), *_notes(spec, card, selections)),
+        emulate=emulate,
     )
 
 
@@ -244,6 +260,22 @@ def _check_words(fp8: str, dtype: str, kv_cache: str) -> None:
                 required="one of " + ", ".join(f"`{item}`" for item in allowed),
                 hint=f"`{flag} auto`",
             )
+
+
+def _check_emulation(emulate: str, target: Target) -> None:
+    if emulate and target.vendor != "cpu":
+        raise UsageError(
+            f"`--emulate {emulate}` on {target.describe()}",
+            required="a CPU, which stands in for the card",
+            hint=f"`--target cpu --emulate {emulate}`, or drop `--emulate`",
+        )
+
+
+def _emulation_notes(emulate: str) -> tuple[str, ...]:
+    if not emulate:
+        return ()
+    how = "by Triton's interpreter" if emulate == INTERPRET else f"as {emulate} machine code, in the emulator"
+    return (f"our kernels run {how}: right or wrong as on the card, and slow; all else is the engine's own CPU code",)
 
 
 def _check_precision(spec: ModelSpec, target: Target, fp8: str) -> None:
@@ -269,8 +301,14 @@ def _check_precision(spec: ModelSpec, target: Target, fp8: str) -> None:
         )
 
 
-def _check_blocks(spec: ModelSpec, engine: str, tp: int) -> None:
-    """Refuse 128 x 128 blocks that are short at an edge where the engine would, after loading for a while."""
+def _check_blocks(spec: ModelSpec, engine: str, tp: int, dtype: str) -> None:
+    """Refuse 128 x 128 blocks, short at an edge or beside fp32, where the engine would after loading for a while."""
+    if spec.quantization.scheme == "fp8_block" and dtype == "float32" and engine not in TAKES_BLOCKS_IN_FLOAT32:
+        raise PlanError(
+            f"`--dtype float32` with the FP8 blocks of `{spec.name}`",
+            required=f"bfloat16 or float16, since {engine} runs FP8 blocks beside no others",
+            hint="`--dtype bfloat16`",
+        )
     reason = spec.cut_block(tp)
     if reason is not None and engine not in TAKES_SHORT_BLOCKS:
         raise PlanError(

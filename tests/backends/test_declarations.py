@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from glm_rocm.backends import by_name, candidates
+from glm_rocm.backends import by_name, candidates, rocm
 from glm_rocm.backends.cpu import KERNELS
 from glm_rocm.errors import UsageError
 from glm_rocm.ops import attention, linear, moe, norm_rope, quant
@@ -47,9 +47,9 @@ def parameters(function: Callable[..., Any]) -> list[tuple[str, object, object]]
     return [(one.name, one.kind, one.default) for one in found if one.name != "self"]
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [*KERNELS, *rocm.KERNELS], ids=lambda kernel: kernel.name)
 def test_kernel_and_reference_have_the_signature_of_the_op(kernel: Kernel) -> None:
-    wanted = parameters(CALLS[kernel.name].__call__)
+    wanted = parameters(CALLS[kernel.name.replace("rocm.", "cpu.")].__call__)
     assert parameters(kernel.load()) == wanted
     module, function = kernel.entry.rpartition(".")[2].split(":")
     assert parameters(getattr(importlib.import_module(f"glm_rocm.reference.{module}"), function)) == wanted
@@ -58,7 +58,8 @@ def test_kernel_and_reference_have_the_signature_of_the_op(kernel: Kernel) -> No
 @pytest.mark.parametrize(("entry", "call"), BESIDE.items(), ids=BESIDE)
 def test_functions_beside_the_kernels_have_their_signature(entry: str, call: type) -> None:
     module, function = entry.split(":")
-    for room in ("glm_rocm.backends.torch_kernels", "glm_rocm.reference"):
+    triton = ("glm_rocm_kernels",) if module == "attention" else ()
+    for room in ("glm_rocm.backends.torch_kernels", "glm_rocm.reference", *triton):
         loaded = getattr(importlib.import_module(f"{room}.{module}"), function)
         assert parameters(loaded) == parameters(call.__call__)
 
@@ -74,8 +75,9 @@ def test_declaring_imports_no_torch() -> None:
 
 
 def test_names_are_unique_and_lead_back_to_the_kernel() -> None:
-    assert [by_name(kernel.name) for kernel in KERNELS] == list(KERNELS)
-    assert len({kernel.name for kernel in KERNELS}) == len(KERNELS)
+    declared = [*KERNELS, *rocm.KERNELS]
+    assert [by_name(kernel.name) for kernel in declared] == declared
+    assert len({kernel.name for kernel in declared}) == len(declared)
 
 
 @pytest.mark.parametrize("name", ["cpu.nothing", "nothing.attention", "", "cpu", "torch_kernels.attention", "a b.c"])
@@ -125,6 +127,38 @@ def test_refusal_states_found_and_required(problem: Any, reason: str) -> None:
     verdicts = [kernel.check(problem, CPU) for kernel in KERNELS if kernel.op == problem.op]
     assert all(isinstance(verdict, Refused) for verdict in verdicts)
     assert any(re.search(reason, str(verdict)) for verdict in verdicts)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.describe())
+def test_a_triton_kernel_comes_first_on_mi300x(problem: Any) -> None:
+    card = parse_target("mi300x:8")
+    verdicts = [kernel.check(problem, card) for kernel in candidates(card) if kernel.op == problem.op]
+    accepted = [verdict.kernel for verdict in verdicts if isinstance(verdict, Accepted)]
+    assert accepted[0].startswith("rocm.")
+    assert accepted[-1].startswith("cpu.")
+
+
+REFUSED_BY_TRITON = {
+    "arch": ("mi250x", AttentionProblem(12, 1, 128, 16, "bfloat16", "bfloat16"), "gfx90a, required gfx942 or gfx950"),
+    "foreign cache": (
+        "mi300x",
+        AttentionProblem(12, 1, 128, 16, "bfloat16", "float8_e4m3fn"),
+        "kv_dtype float8_e4m3fn, required bfloat16 or float8_e4m3fnuz on gfx942",
+    ),
+    "head size": ("mi300x", AttentionProblem(12, 1, 96, 16, "bfloat16", "bfloat16"), "head_dim 96, required one of 64"),
+}
+
+
+@pytest.mark.parametrize(("card", "problem", "reason"), REFUSED_BY_TRITON.values(), ids=REFUSED_BY_TRITON)
+def test_triton_kernel_refuses_with_found_and_required(card: str, problem: Any, reason: str) -> None:
+    verdicts = [kernel.check(problem, parse_target(card)) for kernel in rocm.KERNELS if kernel.op == problem.op]
+    assert any(reason in str(verdict) for verdict in verdicts if isinstance(verdict, Refused))
+
+
+def test_evidence_of_the_triton_kernels_is_emulation_and_no_more() -> None:
+    for kernel in rocm.KERNELS:
+        assert {(item.arch, item.level) for item in kernel.evidence} == {("gfx942", "emulated"), ("gfx950", "emulated")}
+        assert set(kernel.tolerance) == {item.dtype for item in kernel.evidence}
 
 
 def test_evidence_claims_the_cpu_alone() -> None:

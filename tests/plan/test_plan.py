@@ -127,6 +127,20 @@ def test_words_that_mean_nothing(flags) -> None:
         plan(**flags)
 
 
+def test_fp8_blocks_that_the_engine_would_refuse_after_loading_are_refused_before() -> None:
+    blocks = replace(
+        AIR_FP8.quantization, scheme="fp8_block", ignore=(*AIR_FP8.quantization.ignore, r"re:.*layers\.0\.")
+    )
+    spec = replace(AIR_FP8, quantization=blocks, moe_intermediate=1536)
+    assert plan(spec, devices="mi300x:1").precision == "fp8_block"
+    with pytest.raises(PlanError, match="float32.*vllm runs FP8 blocks beside no others"):
+        plan(spec, devices="mi300x:1", dtype="float32")
+    with pytest.raises(PlanError, match="whole blocks, since vllm loads no others"):
+        plan(replace(spec, moe_intermediate=1400), devices="mi300x:1")
+    made = make_plan(spec, parse_target("mi300x:1"), engine="transformers", dtype="float32")
+    assert made.dtype == "float32"
+
+
 def test_fp8_cache_is_of_the_cards_own_format() -> None:
     assert plan(kv_cache="fp8").kv_dtype == "float8_e4m3fnuz"
     assert plan(devices="mi355x:4", kv_cache="fp8").kv_dtype == "float8_e4m3fn"
@@ -137,8 +151,38 @@ def test_notes_say_what_is_known_and_how() -> None:
     assert notes[0].startswith("VLLM_ATTENTION_BACKEND")
     assert any("public evidence" in note for note in notes)
     assert any("e4m3fnuz on gfx942" in note for note in notes)
-    assert any("no kernels of its own for gfx942" in note for note in notes)
+    assert not any("no kernels of its own" in note for note in notes)
+    assert any("no kernels of its own for sm90" in note for note in plan(devices="h200:8").notes)
     assert not any("no kernels of its own" in note for note in make_plan(SMALL, CPU, engine="vllm").notes)
+
+
+def test_our_triton_kernels_come_first_on_mi300x_and_mi350() -> None:
+    for devices in ("mi300x:8", "mi325x:4", "mi350x:8", "mi355x:4"):
+        chosen = {one.problem.op: one.chosen.name for one in plan(AIR_FP8, devices=devices).selections}
+        assert set(chosen.values()) >= {"rocm.attention", "rocm.experts", "rocm.linear"}, devices
+        assert all(name.startswith("rocm.") for name in chosen.values()), devices
+    elsewhere = {one.chosen.name for one in plan(devices="mi250x:16").selections}
+    assert all(name.startswith("cpu.") for name in elsewhere)
+
+
+@pytest.mark.parametrize(("word", "fp8"), [("gfx942", "float8_e4m3fnuz"), ("gfx950", "float8_e4m3fn")])
+def test_emulating_chooses_the_cards_kernels_and_the_cpus_memory(word, fp8) -> None:
+    emulated = make_plan(SMALL, CPU, engine="vllm", kv_cache="fp8", emulate=word)
+    plain = make_plan(SMALL, CPU, engine="vllm", kv_cache="fp8")
+    assert (emulated.target, emulated.fit) == (plain.target, plain.fit)
+    assert emulated.kernel_target.arch == word
+    assert emulated.kv_dtype == fp8
+    assert emulated.chosen("attention") == "rocm.attention"
+    assert emulated.chosen("moe.experts") == "rocm.experts"
+    assert any(f"{word} machine code" in note for note in emulated.notes)
+    assert Plan.from_json(emulated.to_json()) == emulated
+
+
+def test_emulating_wants_a_known_card_and_a_cpu() -> None:
+    with pytest.raises(UsageError, match="one of `gfx942`, `gfx950`, `interpret`"):
+        make_plan(SMALL, CPU, engine="vllm", emulate="gfx1201")
+    with pytest.raises(UsageError, match="a CPU, which stands in for the card"):
+        plan(emulate="gfx942")
 
 
 @settings(deadline=None, max_examples=40)

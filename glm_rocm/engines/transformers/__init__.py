@@ -86,6 +86,7 @@ def plan_generation(
     context: int | None = None,
     kernels: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    emulate: str = "",
 ) -> Plan:
     """The plan of generating with `model` on one device of `target` (detected where it is None).
 
@@ -110,6 +111,7 @@ def plan_generation(
         kernels=kernels,
         ops=OPS,
         notes=(*notes, KEPT),
+        emulate=emulate,
     )
 
 

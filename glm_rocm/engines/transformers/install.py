@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 
 from glm_rocm import backends
+from glm_rocm.backends import emulation
 from glm_rocm.engines.transformers.active import NAME, OPS, use
 from glm_rocm.errors import EngineError
 from glm_rocm.plan import Plan
@@ -34,6 +35,8 @@ def install(plan: Plan) -> None:
             required=f"`{broken[0].required}`, as in transformers {SUPPORTED}",
             hint="pip install 'glm-rocm[transformers-cpu]'",
         )
+    if plan.emulate:
+        emulation.activate(plan.emulate)
     planned = {selection.problem.op for selection in plan.selections}
     use({op: backends.by_name(plan.chosen(op)).load() for op in OPS if op in planned})
     _register()

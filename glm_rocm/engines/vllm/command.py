@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from glm_rocm.backends import emulation
 from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions
 from glm_rocm.plan import Plan
 
@@ -51,7 +52,7 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
         added |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if plan.target.vendor == "cpu":
         added |= _cpu_environment(plan)
-    return added
+    return added | emulation.environment(plan.emulate)
 
 
 def _memory(plan: Plan) -> list[str]:

@@ -33,6 +33,9 @@ ATTENTION_METADATA = Hook(
     "describe a batch",
     ("self", "common_prefix_len", "common_attn_metadata", "fast_build"),
 )
+PLATFORM = Hook(
+    "vllm.platforms.cpu:CpuPlatform", "keep FP8 as an emulated card does", members=("is_fp8_fnuz", "fp8_dtype")
+)
 EXPERTS_APPLY = Hook(
     f"{_MOE}.modular_kernel:FusedMoEExpertsModular.apply",
     "run the routed experts",

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from glm_rocm.backends import emulation
 from glm_rocm.engines.hook import Hook
 from glm_rocm.engines.vllm import hooks
 from glm_rocm.engines.vllm.active import chosen
@@ -31,6 +32,9 @@ def install(plan: Plan) -> None:
     check_version()
     check_aiter(plan, os.environ)
     check_hooks()
+    if plan.emulate:
+        emulation.activate(plan.emulate)
+        _install_fp8_format(plan)
     _install_attention()
     _install_experts()
     _install_routed_scale()
@@ -91,6 +95,17 @@ def _install_attention() -> None:
     register(backends.CUSTOM, ATTENTION_BACKEND)
     if current_platform.is_cpu():
         register(backends.CPU_ATTN, ATTENTION_BACKEND)
+
+
+def _install_fp8_format(plan: Plan) -> None:
+    """Have vLLM keep FP8 in the emulated card's format: it converts weights and cache as its platform says."""
+    fnuz = plan.kernel_target.fp8_dtype == "float8_e4m3fnuz"
+    if fnuz:
+        import torch
+
+        platform = hooks.PLATFORM.resolve()
+        platform.is_fp8_fnuz = classmethod(lambda cls: True)
+        platform.fp8_dtype = classmethod(lambda cls: torch.float8_e4m3fnuz)
 
 
 def _install_experts() -> None:
