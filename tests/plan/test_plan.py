@@ -133,7 +133,7 @@ def test_fp8_blocks_that_the_engine_would_refuse_after_loading_are_refused_befor
     )
     spec = replace(AIR_FP8, quantization=blocks, moe_intermediate=1536)
     assert plan(spec, devices="mi300x:1").precision == "fp8_block"
-    with pytest.raises(PlanError, match="float32.*vllm runs FP8 blocks beside no others"):
+    with pytest.raises(PlanError, match=r"float32.*vllm runs FP8 blocks beside no others"):
         plan(spec, devices="mi300x:1", dtype="float32")
     with pytest.raises(PlanError, match="whole blocks, since vllm loads no others"):
         plan(replace(spec, moe_intermediate=1400), devices="mi300x:1")
