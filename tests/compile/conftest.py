@@ -1,0 +1,209 @@
+"""Compile what ships: the wrappers are called as ever, under a Triton driver that compiles for an architecture and runs
+nothing. So the shapes, the specialisation and the launch choice are those of a real launch.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.driver import DriverBase
+
+from glm_rocm_kernels import launch
+from glm_rocm_kernels._triton import INTERPRETING
+
+ARCHS = ("gfx942", "gfx950", "gfx90a", "gfx1201", "sm90", "sm100")
+CDNA = ("gfx90a", "gfx942", "gfx950")
+
+DTYPES = {
+    "f8E4M3FN": r"fp8_fp8|f8f6f4|e4m3",
+    "f8E4M3FNUZ": r"fp8_fp8",
+    "bf16": r"bf16|kind::f16",
+    "f16": r"[x0-9_]f16|\.f16\.f16|kind::f16",
+    "f32": r"x\d+_?f32",
+}
+"""By operand type of a product in Triton's IR: what the mnemonic of the native instruction holds."""
+
+PRODUCT = {
+    "amd": re.compile(r"\b(v_s?mfmac?_\w+|v_wmma_\w+)"),
+    "nvidia": re.compile(r"\b(wgmma\.mma_async\S*|mma\.sync\S*|tcgen05\.mma\.\S*)"),
+}
+WIDE_LOAD = r"(?:buffer|global)_load_(?:dwordx4|b128)|cp\.async\S* .*, 0x10|ld\.global\S*\.v4"
+"""16 bytes a lane, to registers or straight to LDS."""
+WITHOUT_FP32_UNITS = ("gfx1201", "sm90", "sm100")
+"""Their matrix units have no IEEE fp32: such products are multiply-adds."""
+
+
+class CompilingDriver(DriverBase):
+    """A device that kernels are compiled for and never run on."""
+
+    def __init__(self, arch: str) -> None:
+        self.arch = arch
+        self.utils = self
+        self.launcher_cls = lambda src, metadata: lambda *args: None
+
+    @classmethod
+    def is_active(cls) -> bool:
+        return True
+
+    def map_python_to_cpp_type(self, ty: str) -> str:
+        return ty
+
+    def get_current_target(self) -> GPUTarget:
+        if self.arch.startswith("sm"):
+            return GPUTarget("cuda", int(self.arch[2:]), 32)
+        return GPUTarget("hip", self.arch, 64 if self.arch in CDNA else 32)
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def get_device_interface(self) -> Any:
+        return torch.cpu
+
+    def get_current_device(self) -> int:
+        """A number for each architecture, and none that another driver of this process uses: Triton caches by it."""
+        return 100 + ARCHS.index(self.arch)
+
+    def set_current_device(self, device: int) -> None: ...
+
+    def get_current_stream(self, device: int | None = None) -> int:
+        return 0
+
+    def get_device_capability(self, device: int | None = None) -> tuple[int, int]:
+        return (int(self.arch[2:-1]), 0) if self.arch.startswith("sm") else (9, 0)
+
+    def get_benchmarker(self) -> Callable[..., float]:
+        return lambda call, **_: 0.0
+
+    def load_binary(self, name: str, kernel: bytes, shared: int, device: int) -> tuple[None, None, int, int, int]:
+        return None, None, 0, 0, 1024
+
+    def unload_module(self, module: Any) -> None: ...
+
+    def get_device_properties(self, device: int) -> dict[str, Any]:
+        return {"max_shared_mem": launch.device(self.arch).lds_bytes, "warpSize": self.get_current_target().warp_size}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel's machine code and what it asks of the hardware."""
+
+    kernel: str
+    arch: str
+    binary: Any
+
+    @cached_property
+    def text(self) -> str:
+        found: str = self.binary.asm["ptx" if self.arch.startswith("sm") else "amdgcn"]
+        return found
+
+    @property
+    def operand_types(self) -> set[str]:
+        """Of the products in Triton's IR."""
+        operands = re.findall(r"tt\.dot .*: tensor<[\dx]*x(\w+)> \* tensor<[\dx]*x(\w+)>", self.binary.asm["ttir"])
+        return {ty for pair in operands for ty in pair}
+
+    @property
+    def products(self) -> set[str]:
+        """Mnemonics of the matrix instructions."""
+        return set(PRODUCT["nvidia" if self.arch.startswith("sm") else "amd"].findall(self.text))
+
+    def figure(self, name: str) -> int:
+        """A figure of AMD's kernel descriptor."""
+        found = re.search(rf"^[\s-]*\.{name}:\s*(\d+)", self.text, re.MULTILINE)
+        assert found, f"{self.kernel}: no `{name}` in the code object's metadata"
+        return int(found[1])
+
+    @property
+    def occupancy(self) -> int:
+        """Waves per SIMD on CDNA: 512 registers a lane, four SIMDs, one LDS."""
+        registers = 512 // (-(-max(self.figure("vgpr_count"), 1) // 8) * 8)
+        shared = self.binary.metadata.shared
+        in_lds = launch.device(self.arch).lds_bytes // shared if shared else 32
+        return min(8, registers, in_lds * self.binary.metadata.num_warps // 4)
+
+
+@pytest.fixture(autouse=True)
+def _compiling() -> None:
+    if INTERPRETING:
+        pytest.fail("`TRITON_INTERPRET` is set: nothing would be compiled")
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable[[], object]], list[Compiled]]]:
+    """`compiled(arch, call)`: the kernels that a call of a wrapper launches on an architecture."""
+    found: list[Compiled] = []
+    check = launch.refuse_unfit
+
+    def record(binary: Any, kernel: str, choice: launch.LaunchChoice) -> None:
+        found.append(Compiled(kernel, choice.arch, binary))
+        check(binary, kernel, choice)
+
+    def run(arch: str, call: Callable[[], object]) -> list[Compiled]:
+        found.clear()
+        triton.runtime.driver.set_active(CompilingDriver(arch))
+        call()
+        assert found, "nothing was launched"
+        return list(found)
+
+    active = triton.runtime.driver._active
+    monkeypatch.setattr(launch, "refuse_unfit", record)
+    monkeypatch.setattr(launch, "_fitting", set())
+    yield run
+    triton.runtime.driver._active = active
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Callable[[Compiled, str | None], None]:
+    """`hold(kernel, product)`: all that is asked of any kernel; `product`: the operand type of its products, if any."""
+
+    def check(kernel: Compiled, product: str | None) -> None:
+        name = f"{kernel.kernel} on {kernel.arch}"
+        shared, limit = kernel.binary.metadata.shared, launch.device(kernel.arch).lds_bytes
+        assert shared <= limit, f"{name}: {shared} bytes of LDS of {limit}"
+        if kernel.arch.startswith("sm"):
+            assert stack_of(kernel, tmp_path) == 0, f"{name} spills"
+        else:
+            for spill in ("vgpr_spill_count", "sgpr_spill_count", "private_segment_fixed_size"):
+                assert kernel.figure(spill) == 0, f"{name}: {spill} {kernel.figure(spill)}"
+        if kernel.arch in CDNA:
+            assert kernel.occupancy >= 2, (
+                f"{name}: occupancy {kernel.occupancy}, {kernel.figure('vgpr_count')} registers"
+            )
+        if kernel.operand_types:
+            assert kernel.operand_types == {product}, f"{name} multiplies {kernel.operand_types}"
+            native(kernel, name, product)
+
+    return check
+
+
+def native(kernel: Compiled, name: str, product: str | None) -> None:
+    """Products are the matrix units' own for their type, and their operands come 16 bytes at a time."""
+    assert product is not None
+    if product == "f32" and kernel.arch in WITHOUT_FP32_UNITS:
+        assert not kernel.products, f"{name}: {kernel.products} are no IEEE fp32"
+    else:
+        assert kernel.products, f"{name} has no matrix instruction"
+        other = [mnemonic for mnemonic in kernel.products if not re.search(DTYPES[product], mnemonic)]
+        assert not other, f"{name}: {other} for {product}"
+    assert re.search(WIDE_LOAD, kernel.text), f"{name} loads its weight in less than 16 bytes"
+
+
+def stack_of(kernel: Compiled, folder: Path) -> int:
+    """Bytes of stack, where a spilled register goes, as NVIDIA's own tool reads them off the binary."""
+    cubin = folder / "kernel.cubin"
+    cubin.write_bytes(kernel.binary.asm["cubin"])
+    tool = triton.knobs.nvidia.cuobjdump.path
+    usage = subprocess.run([tool, "-res-usage", str(cubin)], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"STACK:(\d+)", usage)
+    assert found, usage
+    return int(found[1])
