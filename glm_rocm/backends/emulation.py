@@ -89,7 +89,7 @@ def activate(word: str) -> None:
         import cdna_emulator
 
         # Entered for as long as the process lives: there is no card to go back to.
-        cdna_emulator.device(word).__enter__()
+        cdna_emulator.device(word, history=0).__enter__()
     _active.append(word)
 
 

@@ -38,12 +38,14 @@ _LOCK: Final = threading.RLock()
 class Device:
     """The emulator as Triton's device while the context is open; see `cdna_emulator.device`."""
 
-    def __init__(self, arch: str, options: Options) -> None:
+    def __init__(self, arch: str, options: Options, history: int | None = None) -> None:
         if arch not in ARCHES:
             raise LaunchError(f"device `{arch}`", required=" or ".join(f"`{each}`" for each in ARCHES))
-        self.arch, self.options = arch, options
+        self.arch, self.options, self.history = arch, options, history
         self.launches: list[LaunchRecord] = []
-        """What was launched since the context was opened, in order; trial runs of an autotuner are left out."""
+        """What was launched since the context was opened, in order: the last `history` of it. An autotuner's
+        trial runs are left out."""
+        self._instructions = 0  # of all launches so far
         self._exposed: dict[str, Any] = {}
         self._written: dict[int, npt.NDArray[np.uint8]] = {}
         self._kept: list[Any] = []  # marked storages: their addresses stay theirs
@@ -96,16 +98,21 @@ class Device:
                 expose=self._exposed.items(),
                 written=self._written,
             )
+            self._instructions += record.estimate.instructions
             self.launches.append(record)
+            if self.history is not None:
+                del self.launches[: max(0, len(self.launches) - self.history)]
 
     def instructions(self, call: Callable[[], object]) -> int:
-        """Wave-instructions of all that `call` launches, which is then taken off `launches`."""
+        """Wave-instructions of all that `call` launches, none of which is kept in `launches`."""
         with _LOCK:
-            before = len(self.launches)
-            call()
-            counted = sum(record.estimate.instructions for record in self.launches[before:])
-            del self.launches[before:]
-            return counted
+            before, kept = self._instructions, self.launches
+            self.launches = []
+            try:
+                call()
+            finally:
+                self.launches = kept
+            return self._instructions - before
 
 
 class EmulatorDriver(DriverBase):  # type: ignore[misc]
@@ -302,6 +309,16 @@ def device(
     seed: int = 0,
     sample: Sample = None,
     limit: int = Options.limit,
+    history: int | None = None,
 ) -> Device:
-    """See `cdna_emulator.device`."""
-    return Device(arch, Options(check_races, check_undefined, check_waits, order, seed, sample, limit))
+    """A context in which Triton's kernels run as the machine code of `arch`, on CPU tensors.
+
+    Args:
+        arch: "gfx942" or "gfx950".
+        check_races, check_undefined, check_waits, order, seed, sample, limit: see `Options`.
+        history: how many launches are kept in `launches`; None: all. A process that lives long wants a bound.
+
+    Raises:
+        LaunchError: an unknown architecture or order; on entering, when Triton was imported as an interpreter.
+    """
+    return Device(arch, Options(check_races, check_undefined, check_waits, order, seed, sample, limit), history)

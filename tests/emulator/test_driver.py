@@ -239,6 +239,17 @@ def test_previous_driver_comes_back_and_contexts_nest() -> None:
     assert len(outer.launches) == len(inner.launches) == 1
 
 
+def test_history_bounds_what_is_kept() -> None:
+    x, out = torch.ones(8), torch.zeros(8)
+    with cdna_emulator.device("gfx942", history=2) as gpu:
+        for n in (1, 2, 3):
+            scale[(n,)](x, out, 8, 2.0, 1, BLOCK=64)
+        assert [record.grid[0] for record in gpu.launches] == [2, 3]
+    with cdna_emulator.device("gfx942", history=0) as gpu:
+        scale[(1,)](x, out, 8, 2.0, 1, BLOCK=64)
+        assert gpu.launches == []
+
+
 def test_unknown_architecture_is_refused() -> None:
     with pytest.raises(LaunchError, match="device `gfx90a`; `gfx942` or `gfx950`"):
         cdna_emulator.device("gfx90a")
