@@ -80,7 +80,12 @@ def error_of(
         case Status.TRAP:
             return TrapError(f"stopped itself: {what}", place, hint="a device_assert that failed, or llvm.trap")
         case _:
-            return DeadlockError(what, place, hint="raise `limit` if the kernel is right and merely long")
+            return DeadlockError(
+                what,
+                place,
+                required="workgroups that do not wait for later ones: they run one after another",
+                hint="raise `limit` if the kernel is right and merely long",
+            )
 
 
 def _out_of_bounds(fault: Fault, access: str, what: str, memory: Memory, place: Place) -> DeviceFault:

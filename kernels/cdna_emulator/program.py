@@ -51,7 +51,7 @@ class Options:
     order: Literal["forward", "reverse", "seeded"] = "forward"
     seed: int = 0
     sample: Sample = None
-    limit: int = 20_000_000_000
+    limit: int = 2_000_000_000
 
     def __post_init__(self) -> None:
         if self.order.upper() not in core.Order.__members__:
