@@ -205,31 +205,37 @@ static double output_factor(const Wave *w, const Insn *insn, uint32_t denormals)
     return insn->flags & FLAG_OMOD_HALF ? 0.5 : 0;
 }
 
+void finish_f32(const Wave *w, const Insn *insn, uint32_t *lanes) {
+    if (!(w->mode & MODE_DENORMALS_OUT_F32)) modified_source(lanes, 0, true, 0x80000000, 0x7F800000, lanes);
+    if (!(insn->flags & FLAG_CLAMP)) return;
+    const bool keep_nan = !(w->mode & MODE_DX10_CLAMP);
+    FOR_LANES(i) {
+        const float x = as_f32(lanes[i]), upper = x > 1 ? 1 : x;
+        lanes[i] = as_u32(x > 0 || (x != x && keep_nan) ? upper : 0);
+    }
+}
+
+void finish_f16(const Wave *w, const Insn *insn, uint32_t *lanes) {
+    if (!(w->mode & MODE_DENORMALS_OUT_F16_F64)) modified_source(lanes, 0, true, 0x8000, 0x7C00, lanes);
+    if (!(insn->flags & FLAG_CLAMP)) return;
+    const bool keep_nan = !(w->mode & MODE_DX10_CLAMP);
+    FOR_LANES(i) {
+        const float x = half_to_f32(lanes[i]), upper = x > 1 ? 1 : x;
+        lanes[i] = x > 0 || (x != x && keep_nan) ? f32_to_half(upper) : 0;
+    }
+}
+
 void put_f32(Wave *w, const Insn *insn, uint32_t *lanes) {
     const float factor = (float)output_factor(w, insn, MODE_DENORMALS_OUT_F32);
     if (factor != 0) FOR_LANES(i) lanes[i] = as_u32(as_f32(lanes[i]) * factor + 0.0f);
-    if (!(w->mode & MODE_DENORMALS_OUT_F32)) modified_source(lanes, 0, true, 0x80000000, 0x7F800000, lanes);
-    if (insn->flags & FLAG_CLAMP) {
-        const bool zero_nan = w->mode & MODE_DX10_CLAMP;
-        FOR_LANES(i) {
-            const float x = as_f32(lanes[i]), upper = x > 1 ? 1 : x;
-            lanes[i] = as_u32(x > 0 || (x != x && !zero_nan) ? upper : 0);
-        }
-    }
+    finish_f32(w, insn, lanes);
     put32(w, insn, lanes);
 }
 
 void put_f16(Wave *w, const Insn *insn, uint32_t *lanes, HalfRule rule) {
     const float factor = (float)output_factor(w, insn, MODE_DENORMALS_OUT_F16_F64);
     if (factor != 0) FOR_LANES(i) lanes[i] = f32_to_half(half_to_f32(lanes[i]) * factor + 0.0f);
-    if (!(w->mode & MODE_DENORMALS_OUT_F16_F64)) modified_source(lanes, 0, true, 0x8000, 0x7C00, lanes);
-    if (insn->flags & FLAG_CLAMP) {
-        const bool zero_nan = w->mode & MODE_DX10_CLAMP;
-        FOR_LANES(i) {
-            const float x = half_to_f32(lanes[i]), upper = x > 1 ? 1 : x;
-            lanes[i] = x > 0 || (x != x && !zero_nan) ? f32_to_half(upper) : 0;
-        }
-    }
+    finish_f16(w, insn, lanes);
     put16(w, insn, lanes, rule);
 }
 

@@ -92,8 +92,8 @@ VECTOR_INLINE uint64_t collect_mask(const uint32_t lanes[LANES]) {
 /* The general case of source_word: scalars, constants, DPP, SDWA. */
 const uint32_t *source_word_moved(const Wave *w, const Insn *insn, uint32_t n, uint32_t word, uint32_t buffer[LANES]);
 
-/* Into buffer: the lanes with negation, absolute value and the flush of denormals applied; `exponent` and `sign` are
- * the masks of those bits, `size` the mask of the value. 16-bit values lose what stands above them. */
+/* Into buffer: the lanes with negation, absolute value and the flush of denormals applied; `sign` and `exponent` are
+ * the masks of those bits. What stands above the sign is lost. */
 const uint32_t *modified_source(const uint32_t *lanes, uint32_t modifiers, bool flush, uint32_t sign,
                                 uint32_t exponent, uint32_t buffer[LANES]);
 
@@ -174,6 +174,10 @@ VECTOR_INLINE uint32_t *result32(Wave *w, const Insn *insn, uint32_t buffer[LANE
 VECTOR_INLINE uint32_t *result_f32(Wave *w, const Insn *insn, uint32_t buffer[LANES]) {
     return result_word(w, insn, MODE_DENORMALS_OUT_F32, 0, buffer);
 }
+
+/* The flush of denormals and the clamp of a float result, in place. */
+void finish_f32(const Wave *w, const Insn *insn, uint32_t *lanes);
+void finish_f16(const Wave *w, const Insn *insn, uint32_t *lanes);
 
 /* The rest of the way for what result_* left in a buffer, in place. Float results take output modifier, clamp and the
  * flush of denormals first. HALF_KEEPS: VOP3's 16-bit operations leave the other half of the register as it is;

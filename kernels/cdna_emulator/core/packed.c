@@ -102,17 +102,6 @@ VECTOR_INLINE int32_t saturate(int64_t a, int32_t low, int32_t high) {
         finish_f16(w, insn, out);                                                                                      \
     }
 
-/* Flush and clamp of one half of a float result. */
-static void finish_f16(const Wave *w, const Insn *insn, uint32_t lanes[LANES]) {
-    if (!(w->mode & MODE_DENORMALS_OUT_F16_F64)) modified_source(lanes, 0, true, 0x8000, 0x7C00, lanes);
-    if (!(insn->flags & FLAG_CLAMP)) return;
-    const bool keep_nan = !(w->mode & MODE_DX10_CLAMP);
-    FOR_LANES(i) {
-        const float x = half_to_f32(lanes[i]), upper = x > 1 ? 1 : x;
-        lanes[i] = x > 0 || (x != x && keep_nan) ? f32_to_half(upper) : 0;
-    }
-}
-
 PACKED_16(DEFINE_HALF_OF_16)
 PACKED_F16(DEFINE_HALF_OF_F16)
 
@@ -154,16 +143,6 @@ OPERATION(v_pk_fmac_f16) {
 #define BOTH_LANES_2                                                                                                   \
     const float a = as_f32(x[i]), b = as_f32(y[i]), d = as_f32(t[i]), e = as_f32(u[i]);
 #define BOTH_LANES_3 BOTH_LANES_2 const float c = as_f32(z[i]), f = as_f32(v[i]);
-
-static void finish_f32(const Wave *w, const Insn *insn, uint32_t lanes[LANES]) {
-    if (!(w->mode & MODE_DENORMALS_OUT_F32)) modified_source(lanes, 0, true, 0x80000000, 0x7F800000, lanes);
-    if (!(insn->flags & FLAG_CLAMP)) return;
-    const bool keep_nan = !(w->mode & MODE_DX10_CLAMP);
-    FOR_LANES(i) {
-        const float x = as_f32(lanes[i]), upper = x > 1 ? 1 : x;
-        lanes[i] = as_u32(x > 0 || (x != x && keep_nan) ? upper : 0);
-    }
-}
 
 #define DEFINE_PACKED_F32(name, arity, first, second)                                                                  \
     OPERATION(name) {                                                                                                  \
