@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from glm_rocm.cli import kernels, local, plan, serve
+from glm_rocm.cli import bench, kernels, local, plan, serve
 from glm_rocm.cli.console import ReaderGone, show_error
 from glm_rocm.errors import GlmRocmError, UsageError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("plan")(plan.plan)
 app.command("backends")(kernels.backends)
+app.command("bench")(bench.bench)
 app.command("generate")(local.generate)
 app.command("quantize")(local.quantize)
 app.command("doctor")(local.doctor)
