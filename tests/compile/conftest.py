@@ -18,6 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
+from glm_rocm.target.cards import ARCHS as PRODUCT_ARCHS
 from glm_rocm_kernels import launch
 from glm_rocm_kernels._triton import INTERPRETING
 
@@ -163,10 +164,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callabl
 
 
 @pytest.fixture
-def hold(tmp_path: Path) -> Callable[[Compiled, str | None], None]:
-    """`hold(kernel, product)`: all that is asked of any kernel; `product`: the operand type of its products, if any."""
+def hold(tmp_path: Path) -> Callable[..., None]:
+    """`hold(kernel, *products)`: all that is asked of a kernel; `products`: the operand types that it may multiply."""
 
-    def check(kernel: Compiled, product: str | None) -> None:
+    def check(kernel: Compiled, *products: str) -> None:
         name = f"{kernel.kernel} on {kernel.arch}"
         shared, limit = kernel.binary.metadata.shared, launch.device(kernel.arch).lds_bytes
         assert shared <= limit, f"{name}: {shared} bytes of LDS of {limit}"
@@ -180,22 +181,21 @@ def hold(tmp_path: Path) -> Callable[[Compiled, str | None], None]:
                 f"{name}: occupancy {kernel.occupancy}, {kernel.figure('vgpr_count')} registers"
             )
         if kernel.operand_types:
-            assert kernel.operand_types == {product}, f"{name} multiplies {kernel.operand_types}"
-            native(kernel, name, product)
+            assert kernel.operand_types <= set(products), f"{name} multiplies {kernel.operand_types}"
+            native(kernel, name)
 
     return check
 
 
-def native(kernel: Compiled, name: str, product: str | None) -> None:
-    """Products are the matrix units' own for their type, and their operands come 16 bytes at a time."""
-    assert product is not None
-    if product == "f32" and kernel.arch in WITHOUT_FP32_UNITS:
-        assert not kernel.products, f"{name}: {kernel.products} are no IEEE fp32"
-    else:
-        assert kernel.products, f"{name} has no matrix instruction"
-        other = [mnemonic for mnemonic in kernel.products if not re.search(DTYPES[product], mnemonic)]
-        assert not other, f"{name}: {other} for {product}"
-    assert re.search(WIDE_LOAD, kernel.text), f"{name} loads its weight in less than 16 bytes"
+def native(kernel: Compiled, name: str) -> None:
+    """Products are the matrix units' own for their types, and operands come 16 bytes at a time."""
+    types = kernel.operand_types - ({"f32"} if kernel.arch in WITHOUT_FP32_UNITS else set())
+    mnemonics = kernel.products
+    for ty in types:
+        assert any(re.search(DTYPES[ty], found) for found in mnemonics), f"{name}: {mnemonics} for {ty}"
+    strangers = [found for found in mnemonics if not any(re.search(DTYPES[ty], found) for ty in types)]
+    assert not strangers, f"{name}: {strangers} for {kernel.operand_types}"
+    assert re.search(WIDE_LOAD, kernel.text), f"{name} loads its operands in less than 16 bytes"
 
 
 def stack_of(kernel: Compiled, folder: Path) -> int:
@@ -207,3 +207,30 @@ def stack_of(kernel: Compiled, folder: Path) -> int:
     found = re.search(r"STACK:(\d+)", usage)
     assert found, usage
     return int(found[1])
+
+
+TYPES = {
+    torch.bfloat16: "bf16",
+    torch.float16: "f16",
+    torch.float32: "f32",
+    torch.float8_e4m3fn: "f8E4M3FN",
+    torch.float8_e4m3fnuz: "f8E4M3FNUZ",
+}
+
+
+@pytest.fixture
+def type_of() -> Callable[[torch.dtype], str]:
+    """The name of a dtype in Triton's IR."""
+    return TYPES.__getitem__
+
+
+@pytest.fixture
+def fp8_of() -> Callable[[str], torch.dtype]:
+    """The FP8 format that an architecture multiplies, and e4m3fn where it has none."""
+
+    def find(arch: str) -> torch.dtype:
+        name = PRODUCT_ARCHS[arch].fp8_dtype if arch in PRODUCT_ARCHS else None
+        found: torch.dtype = getattr(torch, name or "float8_e4m3fn")
+        return found
+
+    return find

@@ -9,30 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from glm_rocm.target.cards import ARCHS as PRODUCT_ARCHS
 from glm_rocm_kernels.errors import LaunchRefusedError
 from glm_rocm_kernels.linear import linear
 from glm_rocm_kernels.norm_rope import bias_norm_rope_store, norm_rope, rms_norm
 from glm_rocm_kernels.quant import fnuz_from_fn, quantize_per_token, quantize_token_groups
 
 ARCHS = ("gfx942", "gfx950", "gfx90a", "gfx1201", "sm90", "sm100")
-TYPES = {
-    torch.bfloat16: "bf16",
-    torch.float16: "f16",
-    torch.float32: "f32",
-    torch.float8_e4m3fn: "f8E4M3FN",
-    torch.float8_e4m3fnuz: "f8E4M3FNUZ",
-}
 SLOW_ARCHS = ("gfx90a", "gfx1201", "sm100")
 HIDDEN, QKV, INTERMEDIATE = 5120, 1792, 1536
 """GLM-4.5 at TP 8: (12 + 2) heads of 128 from a hidden state, and a dense layer's share of 12,288."""
-
-
-def fp8_of(arch: str) -> torch.dtype:
-    """The format that an architecture multiplies, and e4m3fn where it has none."""
-    name = PRODUCT_ARCHS[arch].fp8_dtype if arch in PRODUCT_ARCHS else "float8_e4m3fn"
-    found: torch.dtype = getattr(torch, name or "float8_e4m3fn")
-    return found
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -40,9 +25,8 @@ def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     return torch.empty(shape, dtype=dtype)
 
 
-def layer(arch: str, rows: int, dtype: torch.dtype, quant: str, outputs: int, inner: int) -> Tensor:
-    """A call of `linear` with a bias."""
-    product = dtype if quant == "none" else fp8_of(arch)
+def layer(rows: int, dtype: torch.dtype, product: torch.dtype, quant: str, outputs: int, inner: int) -> Tensor:
+    """A call of `linear` with a bias; `product` is the weight's dtype."""
     blocks = (-(-outputs // 128), -(-inner // 128))
     scale = (
         None if quant == "none" else empty(*((outputs, 1) if quant == "channel_token" else blocks), dtype=torch.float32)
@@ -75,16 +59,18 @@ LAYERS = [
     [marked(arch, *case) if arch in SLOW_ARCHS else (arch, *case) for arch in ARCHS for case in LAYERS],
     ids=str,
 )
-def test_linear(compiled: Any, hold: Callable[..., None], arch: str, rows: int, dtype: torch.dtype, quant: str) -> None:
+def test_linear(
+    compiled: Any, hold: Any, type_of: Any, fp8_of: Any, arch: str, rows: int, dtype: torch.dtype, quant: str
+) -> None:
     product = dtype if quant == "none" else fp8_of(arch)
     if quant != "none" and arch == "gfx90a":
         with pytest.raises(LaunchRefusedError, match="it has no FP8 matrix instructions; load the weight as bfloat16"):
-            compiled(arch, lambda: layer(arch, rows, dtype, quant, QKV, HIDDEN))
+            compiled(arch, lambda: layer(rows, dtype, product, quant, QKV, HIDDEN))
         return
-    kernels = compiled(arch, lambda: layer(arch, rows, dtype, quant, QKV, HIDDEN))
+    kernels = compiled(arch, lambda: layer(rows, dtype, product, quant, QKV, HIDDEN))
     assert "gemm" in {kernel.kernel for kernel in kernels}
     for kernel in kernels:
-        hold(kernel, TYPES[product])
+        hold(kernel, type_of(product))
     if rows == 4096 and arch in ("sm90", "sm100"):
         unit = "wgmma" if arch == "sm90" else "tcgen05"
         assert any(name.startswith(unit) for kernel in kernels for name in kernel.products)
@@ -92,11 +78,13 @@ def test_linear(compiled: Any, hold: Callable[..., None], arch: str, rows: int, 
 
 @pytest.mark.parametrize("arch", ["gfx942", "gfx950"])
 @pytest.mark.parametrize("quant", ["none", "channel_token"])
-def test_rows_of_a_layer_that_no_step_divides(compiled: Any, hold: Callable[..., None], arch: str, quant: str) -> None:
+def test_rows_of_a_layer_that_no_step_divides(
+    compiled: Any, hold: Any, type_of: Any, fp8_of: Any, arch: str, quant: str
+) -> None:
     """K = 176, GLM-4.5-Air at TP 8: the last step is masked."""
     product = torch.bfloat16 if quant == "none" else fp8_of(arch)
-    for kernel in compiled(arch, lambda: layer(arch, 16, torch.bfloat16, quant, 4096, 176)):
-        hold(kernel, TYPES[product])
+    for kernel in compiled(arch, lambda: layer(16, torch.bfloat16, product, quant, 4096, 176)):
+        hold(kernel, type_of(product))
 
 
 def heads(dtype: torch.dtype, cache: torch.dtype, tokens: int = 64) -> list[Tensor]:
@@ -107,8 +95,8 @@ def heads(dtype: torch.dtype, cache: torch.dtype, tokens: int = 64) -> list[Tens
     return [fused[:, :12], fused[:, 12:13], fused[:, 13:], index, table, index, pages[..., :128], pages[..., 128:]]
 
 
-def small_calls(arch: str, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
-    fp8 = fp8_of(arch)
+def small_calls(dtype: torch.dtype, fp8: torch.dtype) -> dict[str, Callable[[], object]]:
+    """One call of each kernel that multiplies no matrices."""
     q, k, v, positions, table, slots, k_cache, v_cache = heads(dtype, dtype)
     weight = empty(128, dtype=dtype)
     weights = {"q_weight": weight, "k_weight": weight}
@@ -145,8 +133,8 @@ def small_calls(arch: str, dtype: torch.dtype) -> dict[str, Callable[[], object]
     ],
     ids=str,
 )
-def test_the_rest(compiled: Any, hold: Callable[..., None], arch: str, dtype: torch.dtype) -> None:
-    for name, call in small_calls(arch, dtype).items():
+def test_the_rest(compiled: Any, hold: Any, fp8_of: Any, arch: str, dtype: torch.dtype) -> None:
+    for name, call in small_calls(dtype, fp8_of(arch)).items():
         kernels = compiled(arch, call)
         assert len(kernels) == 1, f"{name}: {[kernel.kernel for kernel in kernels]}"
-        hold(kernels[0], None)
+        hold(kernels[0])
