@@ -389,11 +389,10 @@ def _prepare(
 ) -> None:
     """The first launch: route where asked, align, quantise x."""
     choice = plan.choice("prepare")
-    chunk = min(choice["TOKENS"], max(_pow2(plan.tokens), 2))
     routing, logits, bias = routed or (Routing(plan.top_k, 1, 1, False, 1.0), None, None)
     router_experts = plan.experts if logits is None else logits.shape[1]
     scales = plan.scales(plan.hidden)
-    chunks = -(-plan.tokens // chunk)
+    chunks = -(-plan.tokens // choice["TOKENS"])
     launch(
         prepare_kernel,
         (chunks + (plan.tokens if plan.fp8 else 0),),
@@ -418,7 +417,7 @@ def _prepare(
         EXPERTS=plan.experts,
         EXPERTS_2=_pow2(plan.experts),
         HAS_MAP=expert_map is not None,
-        TOKENS=chunk,
+        TOKENS=choice["TOKENS"],
         SEVERAL=chunks > 1,
         BLOCK_M=plan.gate_up["BLOCK_M"],
         BLOCK_E=choice["BLOCK_E"],
@@ -432,7 +431,7 @@ def _prepare(
         ROUTE=logits is not None,
         ROUTE_EXPERTS=router_experts,
         ROUTE_EXPERTS_2=_pow2(router_experts),
-        ROUTE_ROWS=min(choice["ROUTE_ROWS"], _pow2(plan.tokens)),
+        ROUTE_ROWS=choice["ROUTE_ROWS"],
         **routing.constants(router_experts),
     )
 

@@ -1,4 +1,4 @@
-"""Experts calls that break grouped products: NaN beside every row, experts without a token, widths of no power of two."""
+"""Experts calls that break grouped products: NaN beside every row, experts without a token, odd widths."""
 
 from __future__ import annotations
 

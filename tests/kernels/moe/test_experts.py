@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,12 +161,9 @@ def test_same_bits_whichever_program_is_last(moe_case: Build, plant: Any, tokens
     """Programs that take the tiles and the parts of K in the opposite order finish in the opposite order."""
     case = moe_case(tokens, experts=12, top_k=4, hidden=2048, quant=quant)
     first = case.hold()
-    plant(moe, "gate_up_kernel", "split = tl.program_id(2)", "split = SPLITS - 1 - tl.program_id(2)")
-    plant_reversed_tiles(plant)
+    file = Path(inspect.getfile(moe.gate_up_kernel.fn)).read_text(encoding="utf-8")
+    tile, split = "tile = tl.program_id(0)", "split = tl.program_id(2)"
+    middle = file[file.index(tile) + len(tile) : file.index(split)]
+    reverse = f"tile = (N + BLOCK_N - 1) // BLOCK_N - 1 - tl.program_id(0){middle}split = SPLITS - 1 - tl.program_id(2)"
+    plant(moe, "gate_up_kernel", tile + middle + split, reverse)
     assert torch.equal(experts(*case.arguments, **case.options), first)
-
-
-def plant_reversed_tiles(plant: Any) -> None:
-    plant(
-        moe, "gate_up_kernel", "tile = tl.program_id(0)", "tile = (N + BLOCK_N - 1) // BLOCK_N - 1 - tl.program_id(0)"
-    )
