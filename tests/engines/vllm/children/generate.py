@@ -1,7 +1,7 @@
 """Generate in a real vLLM of this process: `generate.py MODEL OPTIONS`; stdin has {"prompts", "tokens", "logprobs"}.
 
-The answers are generated twice: once to the end that the model gives them, of which only the drafts are counted, and
-once to a fixed number of tokens.
+The answers are generated twice: once to the end that the model gives them, of which only the drafts are counted (not
+where "once" is asked for), and once to a fixed number of tokens.
 
 OPTIONS is JSON for `LLM()`. Without GLM_ROCM_PLAN it is vLLM alone. Kernel calls are counted at the functions that the
 plan's kernels name, so that a fallback to vLLM's own shows.
@@ -13,6 +13,8 @@ import importlib
 import json
 import sys
 from typing import Any
+
+from glm_rocm.engines.vllm.active import active_plan
 
 calls: collections.Counter[str] = collections.Counter()
 
@@ -29,10 +31,18 @@ def count(module: str, name: str) -> None:
     setattr(found, name, counted)
 
 
-def main() -> None:
+def count_kernels() -> None:
+    """Those of the plan; without one the torch kernels, which nobody should then call."""
+    plan = active_plan()
+    emulated = plan is not None and plan.emulate
+    package = "glm_rocm_kernels" if emulated else "glm_rocm.backends.torch_kernels"
     for module, names in {"attention": ("attention", "store_kv"), "moe": ("experts",), "linear": ("linear",)}.items():
         for name in names:
-            count(f"glm_rocm.backends.torch_kernels.{module}", name)
+            count(f"{package}.{module}", name)
+
+
+def main() -> None:
+    count_kernels()
     from vllm import LLM, SamplingParams
     from vllm.v1.metrics.reader import Counter
 
@@ -44,7 +54,8 @@ def main() -> None:
         temperature=0, ignore_eos=True, max_tokens=asked["tokens"], prompt_logprobs=asked.get("logprobs")
     )
     prompts = [{"prompt_token_ids": prompt} for prompt in asked["prompts"]]
-    llm.generate(prompts, SamplingParams(temperature=0, max_tokens=64), use_tqdm=False)
+    if not asked.get("once"):
+        llm.generate(prompts, SamplingParams(temperature=0, max_tokens=64), use_tqdm=False)
     drafts = {metric.name: metric.value for metric in llm.get_metrics() if isinstance(metric, Counter)}
     calls.clear()
     llm.reset_prefix_cache()
