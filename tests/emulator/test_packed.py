@@ -9,6 +9,8 @@ import pytest
 from exact import NAN, added, fused, is_nan, maximum, minimum, multiplied, same_floats
 from lanes import F16, F32, LANES, WORD, execute, show, tuples, words
 
+from cdna_emulator.errors import UnsupportedInstruction
+
 Function = Callable[..., int]
 HALF_WORDS = (
     0,
@@ -258,6 +260,23 @@ def test_mixed_sources() -> None:
     expected = np.array([fused(32, *row) for row in rows], np.uint32)
     good = same_floats(got, expected, 32)
     assert good.all(), show(got, expected, good, words_in)
+
+
+def test_mixed_constant_that_is_one_number_in_either_width() -> None:
+    """How LLVM adds a half to a float."""
+    halves, floats = random_words(1024, 2, F16, 13)
+    for constant, factor in (("1.0", 1.0), ("-4.0", -4.0), ("0", 0.0)):
+        got = words(execute(f"v_fma_mix_f32 v8, v2, {constant}, v4 op_sel_hi:[1,1,0]", "gfx942", [halves, floats]), 8)
+        scale = int(np.float32(factor).view(np.uint32))
+        rows = zip(as_half(halves).tolist(), floats.tolist(), strict=True)
+        expected = np.array([fused(32, half, scale, single) for half, single in rows], np.uint32)
+        assert same_floats(got, expected, 32).all()
+
+
+@pytest.mark.parametrize("constant", ["7", "0.15915494"])
+def test_mixed_constant_that_is_not_is_refused(constant: str) -> None:
+    with pytest.raises(UnsupportedInstruction, match="a constant as a half"):
+        execute(f"v_fma_mix_f32 v8, v2, {constant}, v4 op_sel_hi:[1,1,0]", "gfx942", random_words(64, 2, F16, 14))
 
 
 @pytest.mark.parametrize(("name", "shift"), [("v_fma_mixlo_f16", 0), ("v_fma_mixhi_f16", 16)])

@@ -180,7 +180,8 @@ static void mixed_source(const Wave *w, const Insn *insn, uint32_t n, float out[
     const Operand *o = &insn->src[n];
     uint32_t buffer[LANES];
     const uint32_t *lanes = source32(w, insn, n, buffer);
-    const bool half = o->modifiers & MODIFIER_OPSEL_HI, upper = o->modifiers & MODIFIER_OPSEL;
+    const bool half = o->modifiers & MODIFIER_OPSEL_HI && o->kind != OPERAND_CONSTANT;
+    const bool upper = o->modifiers & MODIFIER_OPSEL;
     const uint32_t keep = o->modifiers & MODIFIER_NEG_HI ? 0x7FFFFFFF : ~0u;
     const uint32_t change = o->modifiers & MODIFIER_NEG ? 0x80000000 : 0;
     const bool flush = !(w->mode & (half ? MODE_DENORMALS_IN_F16_F64 : MODE_DENORMALS_IN_F32));
@@ -192,6 +193,13 @@ static void mixed_source(const Wave *w, const Insn *insn, uint32_t n, float out[
     }
 }
 
+/* A constant that is one number in either width, so that it does not matter which the operand's flag makes it: 0, 0.5,
+ * 1, 2, 4 and their negatives. LLVM adds a half to a float as a product with the constant 1 flagged as a half. */
+static bool same_as_half(const Operand *o) {
+    const uint32_t exponent = o->value >> 23 & 0xFF;
+    return !(o->modifiers & MODIFIER_OPSEL) && !(o->value & 0x7FFFFF) && (o->value == 0 || (exponent > 112 && exponent < 143));
+}
+
 /* The documents call it v_mad_mix; on gfx942 and gfx950 it is v_fma_mix, which rounds once (LLVM, FeatureFmaMixInsts).
  * To a half it rounds a second time: LLVM takes it for fptrunc(fma). */
 static Status mixed_fma(Launch *launch, Wave *w, const Insn *insn, float out[LANES]) {
@@ -199,7 +207,7 @@ static Status mixed_fma(Launch *launch, Wave *w, const Insn *insn, float out[LAN
     float in[3][LANES];
     for (uint32_t n = 0; n < 3; n++) {
         const Operand *o = &insn->src[n];
-        if (o->kind == OPERAND_CONSTANT && o->modifiers & MODIFIER_OPSEL_HI)
+        if (o->kind == OPERAND_CONSTANT && o->modifiers & MODIFIER_OPSEL_HI && !same_as_half(o))
             return cdna_unsupported(launch, insn, "a constant as a half");
         mixed_source(w, insn, n, in[n]);
     }
