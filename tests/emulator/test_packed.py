@@ -9,7 +9,7 @@ import pytest
 from exact import NAN, added, fused, is_nan, maximum, minimum, multiplied, same_floats
 from lanes import F16, F32, LANES, WORD, execute, show, tuples, words
 
-from cdna_emulator.errors import UnsupportedInstruction
+from cdna_emulator.lab import LabFault
 
 Function = Callable[..., int]
 HALF_WORDS = (
@@ -275,7 +275,7 @@ def test_mixed_constant_that_is_one_number_in_either_width() -> None:
 
 @pytest.mark.parametrize("constant", ["7", "0.15915494"])
 def test_mixed_constant_that_is_not_is_refused(constant: str) -> None:
-    with pytest.raises(UnsupportedInstruction, match="a constant as a half"):
+    with pytest.raises(LabFault, match="a constant as a half"):
         execute(f"v_fma_mix_f32 v8, v2, {constant}, v4 op_sel_hi:[1,1,0]", "gfx942", random_words(64, 2, F16, 14))
 
 
