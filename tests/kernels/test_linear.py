@@ -136,7 +136,7 @@ def test_addresses_beyond_32_bits(device: torch.device, monkeypatch: pytest.Monk
     compare(linear(a, b).cpu(), reference(x, w), EXACT["bfloat16"])
 
 
-@settings(max_examples=6, deadline=None, database=None)
+@settings(max_examples=4, deadline=None, database=None)
 @given(
     rows=st.integers(1, 40),
     outputs=st.integers(1, 150),
