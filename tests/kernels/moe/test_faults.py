@@ -136,7 +136,7 @@ def route_check(device: torch.device) -> None:
     logits, bias = torch.randn(24, 160, generator=random), torch.randn(160, generator=random) - 2
     logits[2], bias[5] = 0.0, bias[7]  # equal scores
     bias[159] = 1.0  # the last expert is chosen too
-    for groups in ({}, {"n_group": 4, "topk_group": 2}):
+    for groups in ({}, {"n_group": 8, "topk_group": 4}):
         options: dict[str, Any] = {"top_k": 8, "scale": 2.5, **groups}
         ids, weights = module.route(logits.to(device), bias.to(device), **options)
         want_ids, want_weights = reference_route(logits, bias, **options)
