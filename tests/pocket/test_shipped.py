@@ -17,7 +17,7 @@ from glm_rocm.pocket.tokenizer import build_tokenizer
 LIMIT = 24_000_000
 """Bytes that the whole folder may take."""
 
-SHORTFALLS = {"tools": 0.94, "tools_unseen": 0.85, "tools_glm47": 0.92, "lookup": 0.94}
+SHORTFALLS = {"tools_unseen": 0.87}
 """Tasks whose published score is below what is required, and what it is at least; the model card names them."""
 
 

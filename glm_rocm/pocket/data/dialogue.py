@@ -20,14 +20,14 @@ from glm_rocm.pocket.data.turns import Turn
 from glm_rocm.pocket.data.values import TRAIN
 
 MIX = {
-    "arithmetic": 0.07,
-    "sums": 0.09,
-    "tools": 0.46,
-    "no_tool": 0.06,
-    "lookup": 0.25,
+    "arithmetic": 0.05,
+    "sums": 0.08,
+    "tools": 0.51,
+    "no_tool": 0.05,
+    "lookup": 0.26,
     "identity": 0.01,
-    "loop": 0.03,
-    "mixed": 0.03,
+    "loop": 0.02,
+    "mixed": 0.02,
 }
 """Share of the training conversations by task."""
 
