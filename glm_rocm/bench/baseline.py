@@ -65,11 +65,14 @@ def write(path: Path, arch: str, rows: Mapping[str, Counts]) -> None:
     path.write_text(f'{{\n{head}  "cases": {{\n{body}\n  }}\n}}\n', encoding="utf-8")
 
 
-def risen(path: Path, arch: str, rows: Mapping[str, Counts]) -> list[Rise]:
-    """Counts above the file's by more than 3 %, and workgroups below it.
+def read(path: Path, arch: str, names: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The file's counts by case.
+
+    Args:
+        names: of cases that it must have.
 
     Raises:
-        UsageError: the file is missing, no baseline, of another architecture or compiler, or has not the case.
+        UsageError: the file is missing, no baseline, of another architecture or compiler, or has not a case.
     """
     before = _load(path, arch)
     if before["triton"] != _triton():
@@ -78,12 +81,16 @@ def risen(path: Path, arch: str, rows: Mapping[str, Counts]) -> list[Rise]:
             required=f"triton {_triton()}, which is installed",
             hint=_rewrite(path, arch),
         )
-    found = []
-    for name, counts in rows.items():
-        if name not in before["cases"]:
+    cases: dict[str, dict[str, int]] = before["cases"]
+    for name in names:
+        if name not in cases:
             raise UsageError(f"`{path}` has no case `{name}`", required="every case", hint=_rewrite(path, arch))
-        found += list(_worse(name, before["cases"][name], summary(counts)))
-    return found
+    return cases
+
+
+def risen(before: Mapping[str, Mapping[str, int]], rows: Mapping[str, Counts]) -> list[Rise]:
+    """Counts above the baseline's by more than 3 %, and workgroups below it by as much."""
+    return [rise for name, counts in rows.items() for rise in _worse(name, before[name], summary(counts))]
 
 
 def _worse(case: str, was: Mapping[str, int], now: Mapping[str, int]) -> Iterable[Rise]:

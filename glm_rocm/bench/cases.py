@@ -57,6 +57,7 @@ class Case:
         context: cached tokens of each sequence.
         table: tokens that a row of the block table has room for; 0: the context.
         fp8: attention and prologue: an FP8 cache; moe: FP8 weights per channel, activations per token.
+        sample: of how many parts of a launch one runs in the emulator, see `sampling.py`; 1: all of it runs.
         quick: part of the committed baseline's test.
         peer_launches: of vLLM without AITER, where none of them is a Triton kernel that can be counted here.
     """
@@ -70,6 +71,7 @@ class Case:
     context: int = 0
     table: int = 0
     fp8: bool = False
+    sample: int = 1
     quick: bool = False
     peer_launches: str = ""
     reach: Reach = Reach()
@@ -136,6 +138,17 @@ def _moe(model: str, tp: int, suffix: str) -> list[Case]:
     ]
 
 
+def _large(model: str, suffix: str) -> list[Case]:
+    """Batches of 16, 128 and 512 tokens an expert, each in as many groups of tokens as the experts have groups."""
+    spec = KNOWN[model]
+    groups = spec.experts // spec.top_k
+    return [
+        Case(f"moe-{kind}-m{groups * each}{suffix}", "moe", model, 8, groups * each, fp8=kind == "fp8", sample=groups)
+        for kind in ("fp8", "bf16")
+        for each in (16, 128, 512)
+    ]
+
+
 def _small(model: str, suffix: str) -> list[Case]:
     route = Case(f"route-m1{suffix}", "route", model, 8, 1, peer_launches=_ROUTE_PEER)
     prologue = Case(f"prologue-m1{suffix}", "prologue", model, 8, 1, peer_launches=_PROLOGUE_PEER)
@@ -151,6 +164,7 @@ _WIDE = Case("decode-wide", "attention", GLM, 8, 1, 1, 512, table=131072)
 _BATCH = Case("decode-batch", "attention", GLM, 8, 320, 320, 512)
 _REACH = {
     "decode": Reach(instructions=16_000, workgroups=16, mfma=0.70),
+    "decode-fp8": Reach(instructions=17_600, workgroups=16, mfma=0.70),
     "decode-batch": Reach(instructions=7_000 * 320, mfma=0.70),
     "verify": Reach(instructions=28_000, workgroups=16, mfma=0.90, bytes=1.05),
     "prefill": Reach(instructions=100_000, mfma=0.60, bytes=7.0),
@@ -173,6 +187,7 @@ def _cases() -> tuple[Case, ...]:
     rows = [*_attention(GLM, 8, ""), _WIDE, _BATCH, *_moe(GLM, 8, ""), *_small(GLM, "")]
     rows += [*_moe(AIR, 8, "-air"), *_small(AIR, "-air")]
     rows += [*_attention(GLM, 4, "-tp4"), *_moe(GLM, 4, "-tp4"), *_moe(AIR, 4, "-air-tp4")]
+    rows += _large(GLM, "")
     return tuple(replace(row, reach=_REACH.get(row.name, Reach()), quick=row.name in _QUICK) for row in rows)
 
 

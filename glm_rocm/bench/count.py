@@ -63,6 +63,7 @@ class Counts:
     Attributes:
         mfma: useful over issued MFMA work; None where the case has no matrix product.
         bytes_over_ideal: cache or weight bytes asked for over what they are once; None where nothing is streamed.
+        useful_flops, ideal_bytes: what the results need, whoever computes them.
         vgprs, occupancy: of the launch with the most instructions; occupancy in waves of a SIMD.
         model_us: see the module.
     """
@@ -80,6 +81,8 @@ class Counts:
     store_bytes: int
     bytes_over_ideal: float | None
     streamed_bytes: int
+    useful_flops: int
+    ideal_bytes: int
     lds_read_bytes: int
     lds_write_bytes: int
     bank_conflicts: int
@@ -96,7 +99,13 @@ class Counts:
 
 
 def count(
-    records: Sequence[LaunchRecord], target: Target, *, useful_flops: int, ideal_bytes: int, streamed: Iterable[str]
+    records: Sequence[LaunchRecord],
+    target: Target,
+    *,
+    useful_flops: int,
+    ideal_bytes: int,
+    streamed: Iterable[str],
+    sample: int = 1,
 ) -> Counts:
     """One row from what a call launched.
 
@@ -106,17 +115,17 @@ def count(
         useful_flops: that the results need; 0 for none.
         ideal_bytes: of the arguments named in `streamed`; 0 for none.
         streamed: names of kernel arguments.
+        sample: of how many parts one ran in the launches that did not run whole.
     """
-    each = tuple(_launch(record, target) for record in records)
-    totals = [record.estimate for record in records]
+    scales = [sample if record.counters.workgroups < record.workgroups else 1 for record in records]
+    each = tuple(_launch(record, target, scale) for record, scale in zip(records, scales, strict=True))
+    totals = [record.counters.scaled(scale) for record, scale in zip(records, scales, strict=True)]
     names = frozenset(streamed)
-    asked = round(
-        sum(
-            (traffic.load_bytes + traffic.store_bytes) * record.scale
-            for record in records
-            for argument, traffic in record.traffic.items()
-            if names & set(argument.split(", "))
-        )
+    asked = sum(
+        (traffic.load_bytes + traffic.store_bytes) * scale
+        for record, scale in zip(records, scales, strict=True)
+        for argument, traffic in record.traffic.items()
+        if names & set(argument.split(", "))
     )
     largest = max(each, key=lambda launch: launch.instructions)
 
@@ -138,6 +147,8 @@ def count(
         store_bytes=total("store_bytes"),
         bytes_over_ideal=asked / ideal_bytes if ideal_bytes else None,
         streamed_bytes=asked,
+        useful_flops=useful_flops,
+        ideal_bytes=ideal_bytes,
         lds_read_bytes=total("lds_read_bytes"),
         lds_write_bytes=total("lds_write_bytes"),
         bank_conflicts=total("lds_bank_conflicts"),
@@ -150,14 +161,14 @@ def count(
     )
 
 
-def _launch(record: LaunchRecord, target: Target) -> Launch:
+def _launch(record: LaunchRecord, target: Target, scale: int) -> Launch:
     workgroups = max(record.workgroups, 1)
     busiest = -(-workgroups // target.compute_units)
     simds = min(SIMDS, busiest * record.warps)
-    instructions = record.estimate.instructions
+    instructions = record.counters.instructions * scale
     cycles = busiest * instructions / workgroups / simds * ISSUE_CYCLES
-    mfma = mfma_seconds(record.mnemonics, target) * record.scale * busiest * target.compute_units / workgroups
-    lines = sum(traffic.line_bytes for traffic in record.traffic.values()) * record.scale
+    mfma = mfma_seconds(record.mnemonics, target) * scale * busiest * target.compute_units / workgroups
+    lines = sum(traffic.line_bytes for traffic in record.traffic.values()) * scale
     return Launch(
         kernel=record.name,
         grid=record.grid,

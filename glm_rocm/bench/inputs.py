@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from glm_rocm.bench.cases import CASES, PAGE, Case
+from glm_rocm.bench.cases import PAGE, Case
 from glm_rocm.numerics import format_of
 from glm_rocm.reference.moe import route
 from glm_rocm.reference.norm_rope import cos_sin_table
@@ -19,7 +19,9 @@ from glm_rocm.reference.norm_rope import cos_sin_table
 POOL = 1 << 20
 """Random numbers that weights are cut from: each expert begins at another of them, so no two are alike."""
 MOST_ROUTED = 16
-"""Tokens whose experts hold numbers in a weight; the experts that no case routes to stay zero and cost no memory."""
+"""Tokens of the largest batch whose every expert runs. Experts that no workgroup reads stay zero and cost no memory."""
+APART = 8.0
+"""By how much a token's logits of its group's experts exceed all others, where tokens are grouped."""
 ROUTE_WIDTH = 64
 """Hidden and intermediate width behind a `route` case, whose experts only make the routing visible."""
 SPREAD = 1.0 / 64
@@ -46,7 +48,12 @@ class Inputs:
     def to(self, device: torch.device) -> Inputs:
         """A copy on `device`, new memory also where it is the same device."""
         moved = {name: torch.empty_like(x, device=device).copy_(x) for name, x in self.tensors.items()}
-        return Inputs(self.case, moved, self.options, self.useful_flops, self.ideal_bytes)
+        return replace(self, tensors=moved)
+
+    def rows(self, numbers: Tensor) -> Inputs:
+        """The same call with some of a `moe` case's tokens."""
+        cut = {name: self.tensors[name][numbers] for name in ("x", "logits")}
+        return replace(self, tensors=self.tensors | cut)
 
 
 def make_inputs(case: Case, fp8: torch.dtype) -> Inputs:
@@ -96,11 +103,11 @@ def _route(case: Case, fp8: torch.dtype) -> Inputs:
 
 
 def _experts(case: Case, hidden: int, n: int, dtype: torch.dtype) -> Inputs:
-    spec = case.spec
     logits, bias, options = _routing(case)
     ids, _ = route(logits, bias, **options)
     x = torch.randn(case.tokens, hidden, generator=_random(case)).to(torch.bfloat16)
-    tensors = {"x": x, "logits": logits, "bias": bias, **_weights(spec.name, case.op, case.experts, hidden, n, dtype)}
+    filled = tuple(range(case.experts)) if case.op == "route" else _experts_that_run(case)
+    tensors = {"x": x, "logits": logits, "bias": bias, **_weights(case.experts, hidden, n, dtype, filled)}
     options["quant"] = "channel_token" if "w13_scale" in tensors else "none"
     if case.op == "route":
         return Inputs(case, tensors, options)
@@ -119,7 +126,11 @@ def _routing(case: Case) -> tuple[Tensor, Tensor, dict[str, Any]]:
     spec = case.spec
     random = torch.Generator().manual_seed(case.experts)
     logits = torch.randn(max(case.tokens, MOST_ROUTED), case.experts, generator=random)[: case.tokens].contiguous()
-    bias = torch.randn(case.experts, generator=torch.Generator().manual_seed(1)) / 10
+    if case.sample > 1:
+        group = torch.arange(case.tokens) // (case.tokens // case.sample)
+        mine = torch.arange(case.experts) // spec.top_k == group[:, None]
+        logits = logits / 4 - APART * ~mine
+    bias = torch.randn(case.experts, generator=torch.Generator().manual_seed(1)) / 100
     options: dict[str, Any] = {
         "top_k": spec.top_k,
         "n_group": spec.n_group,
@@ -131,7 +142,7 @@ def _routing(case: Case) -> tuple[Tensor, Tensor, dict[str, Any]]:
 
 
 @lru_cache(maxsize=1)
-def _weights(model: str, op: str, experts: int, hidden: int, n: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def _weights(experts: int, hidden: int, n: int, dtype: torch.dtype, filled: tuple[int, ...]) -> dict[str, Tensor]:
     """`w13 [E, 2N, H]` and `w2 [E, H, N]`; FP8 with a scale a channel. Kept for the next case of the same weights."""
     random = torch.Generator().manual_seed(hidden + n)
     pool = torch.randn(POOL, generator=random)
@@ -140,7 +151,7 @@ def _weights(model: str, op: str, experts: int, hidden: int, n: int, dtype: torc
     found = {}
     for name, shape in (("w13", (experts, 2 * n, hidden)), ("w2", (experts, hidden, n))):
         weight = torch.zeros(shape, dtype=codes.dtype)
-        for expert in range(experts) if op == "route" else _routed_experts(experts):
+        for expert in filled:
             _fill(weight[expert].view(-1), codes, 4099 * expert)
         found[name] = weight.view(dtype)
         if dtype.itemsize == 1:
@@ -149,11 +160,12 @@ def _weights(model: str, op: str, experts: int, hidden: int, n: int, dtype: torc
     return found
 
 
-def _routed_experts(experts: int) -> list[int]:
-    """The experts that any token of a `moe` case goes to: those of the model list differ in their number."""
-    case = next(case for case in CASES if case.experts == experts and case.tokens == MOST_ROUTED and case.op == "moe")
-    logits, bias, options = _routing(case)
-    return sorted(set(route(logits, bias, **options)[0].flatten().tolist()))
+def _experts_that_run(case: Case) -> tuple[int, ...]:
+    """Those that any token of the largest unsampled case goes to; of a sampled case the first group's."""
+    if case.sample > 1:
+        return tuple(range(case.spec.top_k))
+    logits, bias, options = _routing(replace(case, tokens=MOST_ROUTED))
+    return tuple(sorted(set(route(logits, bias, **options)[0].flatten().tolist())))
 
 
 def _fill(row: Tensor, codes: Tensor, start: int) -> None:

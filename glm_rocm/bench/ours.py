@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from glm_rocm.backends import by_name
+from glm_rocm.bench import sampling
 from glm_rocm.bench.inputs import Inputs
+from glm_rocm.target import Target
 
 Call = Callable[[Inputs], "tuple[Tensor, ...]"]
 """Runs a case; the results in the order of `check.LABELS`."""
@@ -36,6 +38,17 @@ def on_a_card(inputs: Inputs) -> tuple[Tensor, ...]:
 def on_a_cpu(inputs: Inputs) -> tuple[Tensor, ...]:
     """One call of our torch kernels."""
     return _TORCH[inputs.case.op](inputs)
+
+
+def choosers(inputs: Inputs, target: Target) -> dict[str, sampling.Chooser]:
+    """Which workgroups of a sampled case run."""
+    from glm_rocm_kernels.moe import Plan
+
+    case, t = inputs.case, inputs.tensors
+    experts, hidden, n = t["w2"].shape
+    sizes = (case.tokens, case.spec.top_k, experts, hidden, n)
+    plan = Plan(*sizes, inputs.options["quant"], t["x"].dtype, t["w13"].dtype, target.arch)
+    return sampling.ours(case, plan.gate_up["BLOCK_M"])
 
 
 def _call(function: Any, names: tuple[str, ...], inputs: Inputs) -> Any:

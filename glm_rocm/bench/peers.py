@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glm_rocm.bench import sampling
 from glm_rocm.bench.inputs import Inputs
 from glm_rocm.numerics import quantize_rows
 from glm_rocm.reference.moe import route
+from glm_rocm.target import Target
 
 SEGMENTS, LEAST_GRID = 16, 128
 """Splits of a context, and the grid from which vLLM no longer splits (v1/attention/backends/triton_attn.py)."""
@@ -34,6 +36,16 @@ def has(op: str) -> bool:
 def run(inputs: Inputs) -> tuple[Tensor, ...]:
     """One call of vLLM's kernels, on the card or in the emulator, whichever Triton launches on."""
     return _CALLS[inputs.case.op](inputs)
+
+
+def choosers(inputs: Inputs, target: Target) -> dict[str, sampling.Chooser]:
+    """Which workgroups of a sampled case run."""
+    from vllm.model_executor.layers.fused_moe.fused_moe import try_get_optimal_moe_config
+
+    case, t = inputs.case, inputs.tensors
+    shapes = (tuple(t[name].shape) for name in ("w13", "w2"))
+    config = try_get_optimal_moe_config(*shapes, case.spec.top_k, "fp8_w8a8" if case.fp8 else None, case.tokens)
+    return sampling.vllm(case, config["BLOCK_SIZE_M"], config["GROUP_SIZE_M"])
 
 
 def further_launches(inputs: Inputs) -> int:
@@ -162,7 +174,7 @@ def _quantize(A: Tensor, quant_dtype: torch.dtype | None, **_: Any) -> tuple[Ten
 class _Sum:
     @staticmethod
     def moe_sum(rows: Tensor, out: Tensor) -> None:
-        out.copy_(rows.float().sum(1))
+        out.copy_(rows.sum(1, dtype=torch.float32))
 
 
 _CALLS: dict[str, Callable[[Inputs], tuple[Tensor, ...]]] = {"attention": _attention, "moe": _moe}

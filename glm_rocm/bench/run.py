@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from glm_rocm.bench import check, ours, peers, stand_in
+from glm_rocm.bench import check, ours, peers, sampling, stand_in
 from glm_rocm.bench.cases import Case
 from glm_rocm.bench.count import Counts, count
 from glm_rocm.bench.inputs import Inputs, make_inputs
@@ -64,13 +64,13 @@ class Row:
             "op": self.case.op,
             "what": self.case.describe(),
             "arch": self.arch,
-            "sampled": False,
+            "sampled": f"1 of {self.case.sample}" if self.case.sample > 1 else "no, all ran",
             "contenders": [asdict(contender) for contender in self.contenders],
         }
 
 
 def emulate(cases: Sequence[Case], target: Target, *, against: bool) -> Iterator[Row]:
-    """Count each case on the machine code of `target`'s architecture, every workgroup of it.
+    """Count each case on the machine code of `target`'s architecture.
 
     Args:
         target: gfx942 or gfx950.
@@ -86,7 +86,8 @@ def emulate(cases: Sequence[Case], target: Target, *, against: bool) -> Iterator
             stand_in.install(target)
         for case in cases:
             inputs = make_inputs(case, fp8)
-            want = check.reference(inputs)
+            part = inputs if case.sample == 1 else inputs.rows(sampling.checked_rows(case))
+            want = check.reference(part)
             contenders = [_contender("ours", inputs, want, target)]
             if against and peers.has(case.op):
                 contenders.append(_contender("vllm", inputs, want, target))
@@ -110,16 +111,16 @@ def quiet() -> Iterator[None]:
 
 
 def _contender(who: str, inputs: Inputs, want: tuple[torch.Tensor, ...], target: Target) -> Counted:
-    import cdna_emulator
-
+    case = inputs.case
     side: Any = peers if who == "vllm" else ours
     call = peers.run if who == "vllm" else ours.on_a_card
     began = time.process_time()
-    with cdna_emulator.device(target.arch) as gpu:
+    with sampling.device(target.arch, {} if case.sample == 1 else side.choosers(inputs, target)) as gpu:
         found = call(inputs)
     seconds = time.process_time() - began
+    if case.sample > 1:
+        found = tuple(result[sampling.checked_rows(case)] for result in found)
     comparison = check.hold(found, want, inputs, who)
-    case = inputs.case
     records = gpu.launches[: ours.LAUNCHES.get(case.op)] if who == "ours" else gpu.launches
     counts = count(
         records,
@@ -127,6 +128,7 @@ def _contender(who: str, inputs: Inputs, want: tuple[torch.Tensor, ...], target:
         useful_flops=inputs.useful_flops,
         ideal_bytes=inputs.ideal_bytes,
         streamed=side.STREAMED.get(case.op, frozenset()),
+        sample=case.sample,
     )
     further = peers.further_launches(inputs) if who == "vllm" else 0
     return Counted(who, counts, further, comparison.calc_diff, seconds)

@@ -1,10 +1,11 @@
 """Time on the device that is really here: a card by its own events, a CPU by its clock.
 
-A call is timed alone, with cold caches: the inputs exist several times, so that a call finds nothing that the last one
-left, and on a card a buffer larger than its L2 is written between two calls. On a card the call is captured in a graph
-once for each copy of its inputs, so that the host's own time is not in it.
+A call is timed alone, with cold caches: the inputs exist several times and are taken by turns, and between two calls a
+buffer larger than the last-level cache is written. On a card the call is captured in a graph once for each copy of its
+inputs, so that the host's own time is not in it.
 
-The roofline is measured on the same device in the same run: the rate of a copy, and that of a matrix product.
+The roofline is measured on the same device in the same run: the rate of a large copy and that of a large matrix
+product, the better of bf16 and fp32.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from glm_rocm.bench import check, ours, peers
 from glm_rocm.bench.cases import Case
@@ -25,11 +27,11 @@ from glm_rocm.errors import EngineError
 from glm_rocm.target import Target
 
 COPIES = 3
-CARD_CALLS, CPU_CALLS = 100, 10
-COPY_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
-GEMM = {"cpu": 1024, "cuda": 8192}
-L2_BYTES = 1 << 29
-"""Written between two calls: twice the last-level cache of an MI300X (256 MB), the largest of all targets."""
+CARD_CALLS, CPU_CALLS = 100, 9
+COPY_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
+GEMM = {"cpu": 512, "cuda": 8192}
+FLUSH_BYTES = {"cpu": 1 << 26, "cuda": 1 << 29}
+"""Written between two calls. On a card: twice the last-level cache of an MI300X (256 MB), the largest there is."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,12 @@ def measure_roofline(device: torch.device) -> Roofline:
     source = torch.zeros(COPY_BYTES[device.type], dtype=torch.uint8, device=device)
     into = torch.empty_like(source)
     size = GEMM[device.type]
-    a, b = torch.randn(2, size, size, device=device).to(torch.bfloat16)
     copied = statistics.median(clock([lambda: into.copy_(source)], device))
-    multiplied = statistics.median(clock([lambda: a @ b], device))
-    return Roofline(2 * source.numel() / copied, 2 * size**3 / multiplied)
+    multiplied = []
+    for dtype in (torch.bfloat16, torch.float32):
+        a, b = torch.randn(2, size, size, device=device).to(dtype)
+        multiplied.append(statistics.median(clock([_product(a, b)], device)))
+    return Roofline(2 * source.numel() / copied, 2 * size**3 / min(multiplied))
 
 
 def clock(calls: Sequence[Callable[[], Any]], device: torch.device) -> list[float]:
@@ -132,7 +136,8 @@ def clock(calls: Sequence[Callable[[], Any]], device: torch.device) -> list[floa
     on_card = device.type == "cuda"
     rounds = (CARD_CALLS if on_card else CPU_CALLS) // len(calls) + 1
     turns = [call for _ in range(rounds) for call in calls]
-    taken = _card_seconds(turns, device) if on_card else _cpu_seconds(turns)
+    flush = torch.empty(FLUSH_BYTES[device.type], dtype=torch.uint8, device=device)
+    taken = _card_seconds(turns, flush) if on_card else _cpu_seconds(turns, flush)
     return taken[len(calls) :]
 
 
@@ -145,9 +150,9 @@ def quantiles(seconds: Sequence[float]) -> tuple[float, float, float]:
 
 def _timed(
     who: str,
-    call: Callable[[Inputs], tuple[torch.Tensor, ...]],
+    call: Callable[[Inputs], tuple[Tensor, ...]],
     inputs: Inputs,
-    want: tuple[torch.Tensor, ...],
+    want: tuple[Tensor, ...],
     device: torch.device,
     roofline: Roofline,
 ) -> Timed:
@@ -163,6 +168,10 @@ def _bound(call: Callable[[Inputs], Any], inputs: Inputs) -> Callable[[], Any]:
     return lambda: call(inputs)
 
 
+def _product(a: Tensor, b: Tensor) -> Callable[[], Tensor]:
+    return lambda: a @ b
+
+
 def _captured(call: Callable[[Inputs], Any], inputs: Inputs) -> Callable[[], Any]:
     """The call as a CUDA or HIP graph."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -176,24 +185,24 @@ def _captured(call: Callable[[Inputs], Any], inputs: Inputs) -> Callable[[], Any
     return graph.replay
 
 
-def _cpu_seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
+def _cpu_seconds(calls: Sequence[Callable[[], Any]], flush: Tensor) -> list[float]:
     taken = []
     for call in calls:
+        flush.fill_(1)
         began = time.perf_counter()
         call()
         taken.append(time.perf_counter() - began)
     return taken
 
 
-def _card_seconds(calls: Sequence[Callable[[], Any]], device: torch.device) -> list[float]:
-    flush = torch.empty(L2_BYTES, dtype=torch.uint8, device=device)
+def _card_seconds(calls: Sequence[Callable[[], Any]], flush: Tensor) -> list[float]:
     events = []
     for call in calls:
-        flush.zero_()
+        flush.fill_(1)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         call()
         end.record()
         events.append((begin, end))
-    torch.cuda.synchronize(device)
+    torch.cuda.synchronize(flush.device)
     return [begin.elapsed_time(end) / 1e3 for begin, end in events]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from glm_rocm.errors import GlmRocmError, UsageError
 
 if TYPE_CHECKING:
     from glm_rocm.bench.cases import Case
+    from glm_rocm.bench.count import Counts
     from glm_rocm.bench.run import Row
 
 EMULATED = ("gfx942", "gfx950")
@@ -78,10 +79,11 @@ def bench(
     if target in HERE:
         _time(cases, target, against=against is not None, as_json=as_json)
         return
+    path = baseline or Path(BASELINES) / f"{target}.json"
+    before = _before(path, target, cases) if check else {}
     began = time.process_time()
     rows = list(_progress(_counted(cases, target, against=against is not None), len(cases)))
     seconds = time.process_time() - began
-    path = baseline or Path(BASELINES) / f"{target}.json"
     if as_json:
         show_plain(json.dumps(_document(rows, target, seconds), indent=1))
     else:
@@ -92,7 +94,11 @@ def bench(
         from glm_rocm.bench.report import to_csv
 
         csv.write_text(to_csv(rows), encoding="utf-8")
-    _baseline(rows, path, target, check=check, write=write_baseline)
+    counts = {row.case.name: row.ours.counts for row in rows}
+    if write_baseline:
+        _write(path, target, counts)
+    if check:
+        _check(path, target, before, counts)
 
 
 def _refuse(target: str, against: str | None, file: Path | None, check: bool, write: bool) -> None:
@@ -159,17 +165,24 @@ def _document(rows: Sequence[Row], target: str, seconds: float) -> dict[str, Any
     return {"target": target, "versions": versions, "cpu_seconds": round(seconds, 1), "rows": described}
 
 
-def _baseline(rows: Sequence[Row], path: Path, target: str, *, check: bool, write: bool) -> None:
-    if not check and not write:
-        return
+def _before(path: Path, target: str, cases: Sequence[Case]) -> dict[str, dict[str, int]]:
+    """The baseline, read before minutes are spent on what it is compared with."""
     from glm_rocm.bench import baseline
 
-    counts = {row.case.name: row.ours.counts for row in rows}
-    if write:
-        baseline.write(path, target, counts)
-        show_plain(f"{len(counts)} cases written to {path}", stream="stderr")
-        return
-    risen = baseline.risen(path, target, counts)
+    return baseline.read(path, target, [case.name for case in cases])
+
+
+def _write(path: Path, target: str, counts: Mapping[str, Counts]) -> None:
+    from glm_rocm.bench import baseline
+
+    baseline.write(path, target, counts)
+    show_plain(f"{len(counts)} cases written to {path}", stream="stderr")
+
+
+def _check(path: Path, target: str, before: Mapping[str, Mapping[str, int]], counts: Mapping[str, Counts]) -> None:
+    from glm_rocm.bench import baseline
+
+    risen = baseline.risen(before, counts)
     if risen:
         raise RisenError(
             "counts above the baseline: " + "; ".join(map(str, risen)),

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from glm_rocm.bench.report import misses
-from glm_rocm.cli.console import bullets, heading, table
+from glm_rocm.cli.console import bullets, heading
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from glm_rocm.bench.cases import Case
     from glm_rocm.bench.run import Counted, Row
     from glm_rocm.bench.timing import TimedRow
 
-COLUMNS = (
+Columns = Sequence[tuple[str, int]]
+COUNTS = (
     ("", 6),
     ("instr.", 7),
     ("workgroups", 17),
@@ -29,13 +31,15 @@ COLUMNS = (
     ("launches", 9),
     ("model", 7),
 )
+TIMES = (("", 6), ("median us", 12), ("p10", 10), ("p90", 10), ("of roofline", 13))
 """Heads and widths. A case's own line runs across them, which no table does."""
 LEGEND = (
     "instr.: wave-instructions of all Triton launches. MFMA: useful over issued work. bytes: cache or weight bytes "
     "asked for over what they are once. LDS: bytes read. occ.: waves of a SIMD in the largest launch. launches: `+` "
     "counts those that are no Triton kernels and so in no other column. model: microseconds by a model (the longest of "
     "issue on the busiest compute unit, MFMA and memory, launch after launch), not a measurement.",
-    "Every workgroup of every launch ran; nothing is sampled. All results were held to the reference.",
+    "Every workgroup of every launch ran and all results were held to the reference; where a case says that one of some "
+    "parts ran, that part's.",
 )
 
 
@@ -45,7 +49,7 @@ def counts_view(rows: Sequence[Row], target: str, seconds: float) -> RenderableT
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(f"machine code of {target}, {seconds:.0f} CPU seconds\n", "bold")]
-    parts += [Text(_line(name for name, _ in COLUMNS), "dim"), *(line for row in rows for line in _case(row))]
+    parts += [_heads(COUNTS), *(line for row in rows for line in _case(row))]
     parts += [heading("how to read it"), bullets(LEGEND)]
     apart = {row.case.peer_launches for row in rows if row.case.peer_launches}
     parts += [heading("vLLM, not run"), bullets(sorted(apart))] if apart else []
@@ -60,26 +64,38 @@ def times_view(rows: Sequence[TimedRow], device: str) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    lines: list[Sequence[str | Text]] = []
+    lines = [_heads(TIMES)]
     for row in rows:
+        lines.append(_title(row.case))
         for timed in row.contenders:
             figures = (f"{value:.1f}" for value in (timed.median_us, timed.p10_us, timed.p90_us))
-            share = f"{timed.share:.0%}" if timed.share else ""
-            lines.append((row.case.name, timed.who, *figures, share, Text(row.case.describe(), "dim")))
-    header = ("case", "", "median us", "p10", "p90", "of roofline", "")
-    return Group(Text(f"time on {device}\n", "bold"), table(lines, header=header, whole=range(6)))
+            lines.append(_line((timed.who, *figures, f"{timed.share:.1%}" if timed.share else ""), TIMES))
+    return Group(Text(f"time on {device}\n", "bold"), *lines)
+
+
+def _title(case: Case) -> Text:
+    from rich.text import Text
+
+    sampled = f", 1 of {case.sample} parts ran" if case.sample > 1 else ""
+    return Text(f"  {case.name}", "bold").append(f"  {case.describe()}{sampled}", "not bold dim")
+
+
+def _heads(columns: Columns) -> Text:
+    line = _line((name for name, _ in columns), columns)
+    line.stylize("dim")
+    return line
+
+
+def _line(cells: Iterable[str], columns: Columns) -> Text:
+    from rich.text import Text
+
+    return Text("  " + "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True)))
 
 
 def _case(row: Row) -> Iterator[Text]:
-    from rich.text import Text
-
-    yield Text(f"  {row.case.name}", "bold").append(f"  {row.case.describe()}", "not bold dim")
+    yield _title(row.case)
     for contender in row.contenders:
-        yield Text(_line(_figures(contender)))
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "  " + "".join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+        yield _line(_figures(contender), COUNTS)
 
 
 def _figures(contender: Counted) -> tuple[str, ...]:
