@@ -16,6 +16,7 @@ from glm_rocm.bench import check, ours, peers, sampling, stand_in
 from glm_rocm.bench.cases import Case
 from glm_rocm.bench.count import Counts, count
 from glm_rocm.bench.inputs import Inputs, make_inputs
+from glm_rocm.bench.unwritten import Poisoned
 from glm_rocm.target import Target
 
 
@@ -115,7 +116,8 @@ def _contender(who: str, inputs: Inputs, want: tuple[torch.Tensor, ...], target:
     side: Any = peers if who == "vllm" else ours
     call = peers.run if who == "vllm" else ours.on_a_card
     began = time.process_time()
-    with sampling.device(target.arch, {} if case.sample == 1 else side.choosers(inputs, target)) as gpu:
+    choosers = side.choosers(inputs, target) if case.sample > 1 else {}
+    with sampling.device(target.arch, choosers) as gpu, Poisoned():
         found = call(inputs)
     seconds = time.process_time() - began
     if case.sample > 1:

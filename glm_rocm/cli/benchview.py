@@ -38,8 +38,8 @@ LEGEND = (
     "asked for over what they are once. LDS: bytes read. occ.: waves of a SIMD in the largest launch. launches: `+` "
     "counts those that are no Triton kernels and so in no other column. model: microseconds by a model (the longest of "
     "issue on the busiest compute unit, MFMA and memory, launch after launch), not a measurement.",
-    "Every workgroup of every launch ran and all results were held to the reference; where a case says that one of some "
-    "parts ran, that part's.",
+    "Every workgroup of every launch ran, and all results were held to the reference; where a case says that a part "
+    "ran, the part's were.",
 )
 
 
@@ -76,7 +76,7 @@ def times_view(rows: Sequence[TimedRow], device: str) -> RenderableType:
 def _title(case: Case) -> Text:
     from rich.text import Text
 
-    sampled = f", 1 of {case.sample} parts ran" if case.sample > 1 else ""
+    sampled = f", part 1 of {case.sample} ran" if case.sample > 1 else ""
     return Text(f"  {case.name}", "bold").append(f"  {case.describe()}{sampled}", "not bold dim")
 
 
