@@ -32,7 +32,7 @@ from glm_rocm_kernels.checks import (
 )
 from glm_rocm_kernels.launch import LaunchChoice, choose, device, launch
 
-HEAD_DIMS = (32, 64, 128, 256)
+HEAD_DIMS = (32, 64, 128)
 MAX_BLOCK_SIZE = 128
 ANY = 2**31 - 1
 
@@ -76,7 +76,7 @@ def attention(
     Query j of a sequence with n queries sees cache positions <= context_len - n + j.
 
     Args:
-        q: `[T, Hq, D]` bf16, fp16 or fp32, strided; D 32, 64, 128 or 256.
+        q: `[T, Hq, D]` bf16, fp16 or fp32, strided; D 32, 64 or 128.
         k_cache, v_cache: `[num_blocks, block_size, Hkv, D]`, strided, block_size 1 to 128; of q's dtype, or FP8 with
             `k = code * k_scale` and `v = code * v_scale`. Cache slots that no sequence owns never reach the result.
         block_table: `[B, max_blocks]` int32; entries past a sequence's last page may be anything.
@@ -103,8 +103,8 @@ def attention(
     if tokens == 0 or block_table.shape[0] == 0:
         return out
     arch = current_arch()
-    kind = str(k_cache.dtype).removeprefix("torch.")
-    few, many = (choose(f"attention.{size}", arch, kind) for size in ("few", "many"))
+    kinds = [str(x.dtype).removeprefix("torch.") for x in (q, k_cache)]
+    few, many = (choose(f"attention.{size}", arch, kinds[0], cache=kinds[1]) for size in ("few", "many"))
     bound = block_table.shape[1] * k_cache.shape[1]
     parts = plan(few, many, tokens, block_table.shape[0], heads, k_cache.shape[2], bound, device(arch).compute_units)
     for part in parts:
@@ -179,11 +179,13 @@ def check_arguments(
     check_one_of("q.shape[2]", head_dim, HEAD_DIMS)
     check_caches(k_cache, v_cache, head_dim, q.dtype, q.device)
     check_divides("k_cache.shape[2]", k_cache.shape[2], "q.shape[1]", heads)
-    integers = {"dtypes": (torch.int32,), "device": q.device}
-    check_tensor("block_table", block_table, shape=(None, None), unit_stride=1, **integers)
-    sequences = block_table.shape[0]
-    check_tensor("query_start", query_start, shape=(sequences + 1,), unit_stride=0, **integers)
-    check_tensor("context_len", context_len, shape=(sequences,), unit_stride=0, **integers)
+    sequences = block_table.shape[0] if block_table.dim() else 0
+    for name, x, shape in (
+        ("block_table", block_table, (None, None)),
+        ("query_start", query_start, (sequences + 1,)),
+        ("context_len", context_len, (sequences,)),
+    ):
+        check_tensor(name, x, shape=shape, dtypes=(torch.int32,), device=q.device, unit_stride=-1)
     if out is not None:
         check_tensor("out", out, shape=(tokens, heads, head_dim), dtypes=(q.dtype,), device=q.device, unit_stride=2)
     check_block_table(block_table, query_start, context_len, k_cache.shape[0], k_cache.shape[1])
@@ -259,15 +261,18 @@ def _run(
         SLACK=-1 if part.by_sequence else rows - math.gcd(rows, ratio),
         SPLITS=part.splits,
         SHORTEST=choice["SHORTEST"],
+        PAIRED=part.tiles <= choice["PAIRED_TILES"],
         PEELED=part.tiles <= choice["PEELED_TILES"],
         BF16_BY_HAND=bool(choice["BF16_BY_HAND"]),
+        FP8_DOT=choice["FP8_DOT"] > 0 and part.tiles <= choice["PAIRED_TILES"],
     )
     if part.splits == 1:
         return
+    combining = choose("attention.combine", choice.arch, "float32")
     launch(
         combine,
         (head_dim // 32, kv_heads, slots),
-        choose("attention.combine", choice.arch, "float32"),
+        combining,
         partial,
         statistics,
         out,
@@ -286,7 +291,7 @@ def _run(
         SPLITS=part.splits,
         SHORTEST=choice["SHORTEST"],
         ROWS=1 << (ratio - 1).bit_length(),
-        PARTS=min(part.splits, 16),
+        PARTS=min(part.splits, combining["PARTS"]),
         BY_SEQUENCE=part.by_sequence,
     )
 
@@ -320,10 +325,11 @@ def store_kv(
     check_positive("k_scale", k_scale)
     check_positive("v_scale", v_scale)
     check_indices("slots", slots, k_cache.shape[0] * k_cache.shape[1], negative=True)
+    kinds = [str(x.dtype).removeprefix("torch.") for x in (k, k_cache)]
     launch(
         store,
         (tokens,),
-        choose("attention.store", current_arch(), str(k_cache.dtype).removeprefix("torch.")),
+        choose("attention.store", current_arch(), kinds[0], cache=kinds[1]),
         k,
         v,
         k_cache,

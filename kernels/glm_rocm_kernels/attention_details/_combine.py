@@ -6,10 +6,9 @@ from glm_rocm_kernels._triton import jit
 from glm_rocm_kernels.attention_details._paged import NOTHING
 from glm_rocm_kernels.attention_details._sequences import find_owner, split_length
 
+
 @jit
-def load_parts(
-    stat_ptr, stat_plane, column_ptr, first, done, length, seen, D: tl.constexpr, PARTS: tl.constexpr
-):
+def load_parts(stat_ptr, stat_plane, column_ptr, first, done, length, seen, D: tl.constexpr, PARTS: tl.constexpr):
     """Maximum and sum `[PARTS, ROWS]` and columns `[PARTS, 2, ROWS, 4, 4]` of the splits from `done` on; nothing where
     there are no more."""
     part = done + tl.arange(0, PARTS)

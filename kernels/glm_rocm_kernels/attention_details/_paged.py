@@ -9,7 +9,7 @@ unnormalised result to `_combine`, or the finished rows where the context is one
 import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
-from glm_rocm_kernels.attention_details._pages import load_keys, load_values, pair_values, pair_weights
+from glm_rocm_kernels.attention_details._pages import load_keys, load_values, pair_scores, pair_values, single_values
 from glm_rocm_kernels.attention_details._sequences import find_tile, split_length
 
 NOTHING = tl.constexpr(-1e30)
@@ -28,7 +28,7 @@ def load_queries(q_ptr, row, rows, stride_token, stride_head, RATIO: tl.constexp
 
 @jit
 def store_rows(out_ptr, offset, live, x, D: tl.constexpr, TILE: tl.constexpr, VECTOR: tl.constexpr):
-    """Write `x[TILE, D]`, its columns as `pair_values` left them, to rows at `offset[TILE]`, VECTOR elements a store."""
+    """Write `x[TILE, D]`, its columns as `pair_values` left them, to rows at `offset[TILE]`, VECTOR at a time."""
     E: tl.constexpr = D // 16
     x = tl.reshape(x, [TILE, E // VECTOR, VECTOR, 4, 4])  # column 16 e + 4 g + r is element E (4 g + r) + e
     x = tl.permute(x, (1, 4, 3, 0, 2))  # [E / VECTOR, r, g, TILE, VECTOR]
@@ -57,6 +57,45 @@ def see_up_to(scores, limit, TILE: tl.constexpr):
 
 
 @jit
+def weigh(weights, v, result, BF16_BY_HAND: tl.constexpr, FP8_DOT: tl.constexpr):
+    """`result + weights @ v`, multiplied in v's dtype; FP8 weights in two pieces, rounded and what that lost, which is
+    bf16's precision for as many matrix instructions."""
+    if FP8_DOT:
+        rounded = weights.to(v.dtype)
+        lost = (weights - rounded.to(tl.float32)).to(v.dtype)
+        return tl.dot(lost, v, tl.dot(rounded, v, result))
+    return tl.dot(narrow(weights, v.dtype, BF16_BY_HAND), v, result, input_precision="ieee")
+
+
+@jit
+def load_turn(
+    k_ptr,
+    v_ptr,
+    table_ptr,
+    position,
+    last,
+    k_block,
+    k_slot,
+    v_block,
+    v_slot,
+    D: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    PAIRED: tl.constexpr,
+    MASKED: tl.constexpr,
+    LONG: tl.constexpr,
+):
+    """Keys, by group, and values of one turn: the 16, PAIRED 32, tokens from `position` on."""
+    k0 = load_keys(k_ptr, table_ptr, position, last, k_block, k_slot, D, BLOCK_SIZE, MASKED)
+    v0 = load_values(v_ptr, table_ptr, position, last, v_block, v_slot, D, BLOCK_SIZE, MASKED)
+    if PAIRED:
+        k1 = load_keys(k_ptr, table_ptr, position + 16, last, k_block, k_slot, D, BLOCK_SIZE, MASKED)
+        v1 = load_values(v_ptr, table_ptr, position + 16, last, v_block, v_slot, D, BLOCK_SIZE, MASKED)
+        return (k0, k1), pair_values(v0, v1, D, LONG)
+    else:
+        return (k0,), single_values(v0, D)
+
+
+@jit
 def advance(
     state,
     queries,
@@ -75,36 +114,43 @@ def advance(
     BLOCK_SIZE: tl.constexpr,
     TILES: tl.constexpr,
     TILE: tl.constexpr,
+    PAIRED: tl.constexpr,
     MASKED: tl.constexpr,
     BF16_BY_HAND: tl.constexpr,
+    FP8_DOT: tl.constexpr,
 ):
-    """The state (maximum, sum, result of each tile) after the 32 tokens from `position` on."""
+    """The state (maximum, sum, result of each tile) after the turn of 16, PAIRED 32, tokens from `position` on."""
     dtype: tl.constexpr = queries[0].dtype
-    k0 = load_keys(k_ptr, table_ptr, position, last, k_block, k_slot, D, BLOCK_SIZE, MASKED, dtype)
-    k1 = load_keys(k_ptr, table_ptr, position + 16, last, k_block, k_slot, D, BLOCK_SIZE, MASKED, dtype)
-    v0 = load_values(v_ptr, table_ptr, position, last, v_block, v_slot, D, BLOCK_SIZE, MASKED, dtype)
-    v1 = load_values(v_ptr, table_ptr, position + 16, last, v_block, v_slot, D, BLOCK_SIZE, MASKED, dtype)
-    v = pair_values(v0, v1, D)
-    scores = ()
+    SHIFT: tl.constexpr = 7 if FP8_DOT else 0  # weights up to 128: FP8 loses precision below 2^-7
+    keys, v = load_turn(
+        k_ptr, v_ptr, table_ptr, position, last, k_block, k_slot, v_block, v_slot, D, BLOCK_SIZE, PAIRED, MASKED,
+        FP8_DOT,
+    )  # fmt: skip
+    if not FP8_DOT:
+        v = v.to(dtype)
+    scores = ()  # type: tuple[tl.tensor, ...]
     for i in tl.static_range(TILES):
-        s0 = tl.dot(queries[i], k0, input_precision="ieee")
-        s1 = tl.dot(queries[i], k1, input_precision="ieee")
-        scores = scores + (s0, s1)
-    after = ()
+        for group in tl.static_range(2 if PAIRED else 1):
+            scores += (tl.dot(queries[i], keys[group].to(dtype), input_precision="ieee"),)
+    after = ()  # type: tuple[tl.tensor, ...]
     for i in tl.static_range(TILES):
-        s0 = scores[2 * i]
-        s1 = scores[2 * i + 1]
-        if MASKED:
-            s0 = see_up_to(s0, limits[i] - position, TILE)
-            s1 = see_up_to(s1, limits[i] - position - 16, TILE)
-        top = tl.maximum(state[3 * i], tl.max(tl.maximum(s0, s1), 1) * factor)
-        p0 = tl.exp2(s0 * factor - top[:, None])
-        p1 = tl.exp2(s1 * factor - top[:, None])
+        if PAIRED:
+            s0 = scores[2 * i]
+            s1 = scores[2 * i + 1]
+            if MASKED:
+                s0 = see_up_to(s0, limits[i] - position, TILE)
+                s1 = see_up_to(s1, limits[i] - position - 16, TILE)
+            s = pair_scores(s0, s1, TILE, FP8_DOT)
+        else:
+            s = scores[i]
+            if MASKED:
+                s = see_up_to(s, limits[i] - position, TILE)
+        top = tl.maximum(state[3 * i], tl.max(s, 1) * factor)
+        weights = tl.exp2(s * factor - (top - SHIFT)[:, None])
         fade = tl.exp2(state[3 * i] - top)
-        total = state[3 * i + 1] * fade + tl.sum(p0 + p1, 1)
-        p = pair_weights(narrow(p0, dtype, BF16_BY_HAND), narrow(p1, dtype, BF16_BY_HAND), TILE)
-        result = tl.dot(p, v, state[3 * i + 2] * fade[:, None], input_precision="ieee")
-        after = after + (top, total, result)
+        total = state[3 * i + 1] * fade + tl.sum(weights, 1)
+        result = weigh(weights, v, state[3 * i + 2] * fade[:, None], BF16_BY_HAND, FP8_DOT)
+        after += (top, total, result)
     return after
 
 
@@ -145,11 +191,15 @@ def attend(
     SLACK: tl.constexpr,
     SPLITS: tl.constexpr,
     SHORTEST: tl.constexpr,
+    PAIRED: tl.constexpr,
     PEELED: tl.constexpr,
     BF16_BY_HAND: tl.constexpr,
+    FP8_DOT: tl.constexpr,
 ):
-    """Grid: (SPLITS, KV heads, tiles). Sequences of fewer than `fewest` or more than `most` queries are another launch's.
-    SLACK < 0: each sequence has one tile, the grid's last axis counts sequences, and each owns `most` of part's rows."""
+    """Grid: (SPLITS, KV heads, tiles). Sequences of fewer than `fewest` queries or more than `most` are another's.
+
+    SLACK < 0: each sequence has one tile, the grid's last axis counts sequences and each owns `most` rows of `part`.
+    """
     ROWS: tl.constexpr = TILES * TILE
     split = tl.program_id(0)
     kv_head = tl.program_id(1)
@@ -174,28 +224,29 @@ def attend(
     k_ptr += kv_head * k_head
     v_ptr += kv_head * v_head
     table_ptr += sequence.to(tl.int64) * table_row
-    queries = ()
-    limits = ()
-    state = ()
+    queries = ()  # type: tuple[tl.tensor, ...]
+    limits = ()  # type: tuple[tl.tensor, ...]
+    state = ()  # type: tuple[tl.tensor, ...]
     for i in tl.static_range(TILES):
         at = row + i * TILE
-        queries = queries + (load_queries(q_ptr, at, rows, q_token, q_head, RATIO, D, TILE),)
-        limits = limits + (tl.minimum(unseen + (at + tl.arange(0, TILE)) // RATIO + 1, end),)
-        state = state + (tl.full([TILE], NOTHING, tl.float32), tl.zeros([TILE], tl.float32))
-        state = state + (tl.zeros([TILE, D], tl.float32),)
+        queries += (load_queries(q_ptr, at, rows, q_token, q_head, RATIO, D, TILE),)
+        limits += (tl.minimum(unseen + (at + tl.arange(0, TILE)) // RATIO + 1, end),)
+        state += (tl.full([TILE], NOTHING, tl.float32), tl.zeros([TILE], tl.float32))
+        state += (tl.zeros([TILE, D], tl.float32),)
 
+    TURN: tl.constexpr = 32 if PAIRED else 16
     masked = begin
     if PEELED:
-        masked = tl.maximum(begin, tl.minimum(end, unseen + row // RATIO + 1) // 32 * 32)
-        for position in range(begin, masked, 32):
+        masked = tl.maximum(begin, tl.minimum(end, unseen + row // RATIO + 1) // TURN * TURN)
+        for position in range(begin, masked, TURN):
             state = advance(
                 state, queries, limits, k_ptr, v_ptr, table_ptr, position, end - 1, factor, k_block, k_slot, v_block,
-                v_slot, D, BLOCK_SIZE, TILES, TILE, False, BF16_BY_HAND,
+                v_slot, D, BLOCK_SIZE, TILES, TILE, PAIRED, False, BF16_BY_HAND, FP8_DOT,
             )  # fmt: skip
-    for position in range(masked, end, 32):
+    for position in range(masked, end, TURN):
         state = advance(
             state, queries, limits, k_ptr, v_ptr, table_ptr, position, end - 1, factor, k_block, k_slot, v_block,
-            v_slot, D, BLOCK_SIZE, TILES, TILE, True, BF16_BY_HAND,
+            v_slot, D, BLOCK_SIZE, TILES, TILE, PAIRED, True, BF16_BY_HAND, FP8_DOT,
         )  # fmt: skip
 
     for i in tl.static_range(TILES):
@@ -211,7 +262,7 @@ def attend(
             part = (token * HEADS + head) * SPLITS + split
             tl.store(stat_ptr + part, state[3 * i], mask=live)
             tl.store(stat_ptr + stat_plane + part, state[3 * i + 1], mask=live)
-            store_rows(part_ptr, part * D, live, state[3 * i + 2], D, TILE, 4)
+            store_rows(part_ptr, part * D, live, state[3 * i + 2], D, TILE, min(4, D // 16))
         else:
             result = state[3 * i + 2] * (v_scale / state[3 * i + 1])[:, None]
             store_rows(out_ptr, token * out_token + head * out_head, live, result, D, TILE, min(8, D // 16))

@@ -31,7 +31,6 @@ def load_keys(
     D: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     MASKED: tl.constexpr,
-    dtype: tl.constexpr,
 ):
     """Keys of the tokens from `position` on, `[D, 16]`. MASKED: some are past `last`, and any others stand there."""
     d = tl.reshape(tl.arange(0, D // 8) * 8, [D // 32, 4, 1, 1]) + tl.arange(0, 8)[None, None, None, :]
@@ -44,7 +43,7 @@ def load_keys(
     else:
         offset = page_start(table_ptr, tl.minimum(position + token, last), stride_block, stride_slot, BLOCK_SIZE)
     k = tl.load(k_ptr + (d + offset[None, None, :, None]))  # [D/32, 4, 16, 8]
-    return tl.reshape(tl.permute(k, (0, 1, 3, 2)), [D, 16]).to(dtype)
+    return tl.reshape(tl.permute(k, (0, 1, 3, 2)), [D, 16])
 
 
 @jit
@@ -58,10 +57,9 @@ def load_values(
     D: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     MASKED: tl.constexpr,
-    dtype: tl.constexpr,
 ):
-    """Values of the tokens from `position` on, MASKED: 0 past `last`, `[4, 4, 16, D/16]`: token 4 * second + first dimension,
-    element D/16 * third + fourth."""
+    """Values of the tokens from `position` on, `[4, 4, 16, D/16]`: of token 4 * second + first dimension the element
+    D/16 * third + fourth. MASKED: 0 past `last`."""
     d = tl.arange(0, 16)[:, None] * (D // 16) + tl.arange(0, D // 16)[None, :]
     token = tl.arange(0, 4)[:, None] + tl.arange(0, 4)[None, :] * 4
     if BLOCK_SIZE % 16 == 0:
@@ -74,19 +72,33 @@ def load_values(
         offset = page_start(table_ptr, tl.minimum(position + token, last), stride_block, stride_slot, BLOCK_SIZE)
     pointers = v_ptr + (offset[:, :, None, None] + d[None, None, :, :])
     if MASKED:
-        return tl.load(pointers, mask=(token <= last - position)[:, :, None, None], other=0.0).to(dtype)
-    return tl.load(pointers).to(dtype)
+        left = (last - position) - tl.arange(0, 4)[None, :] * 4  # a lane then compares with constants
+        return tl.load(pointers, mask=(tl.arange(0, 4)[:, None] <= left)[:, :, None, None], other=0.0)
+    return tl.load(pointers)
 
 
 @jit
-def pair_values(v0, v1, D: tl.constexpr):
-    """Two groups as the second dot's operand `[32, D]`. Its column 16 e + c is element D/16 * c + e."""
+def single_values(v, D: tl.constexpr):
+    """One group as the second dot's operand `[16, D]`, its columns as in `pair_values`."""
+    return tl.reshape(tl.permute(v, (1, 0, 3, 2)), [16, D])
+
+
+@jit
+def pair_values(v0, v1, D: tl.constexpr, LONG: tl.constexpr):
+    """Two groups as the second dot's operand `[32, D]`. Its column 16 e + c is element D/16 * c + e; its rows stand in
+    the order of `pair_scores`."""
     v = tl.join(v0, v1)  # [token % 4, token // 4, c, e, group]
-    return tl.reshape(tl.permute(v, (4, 1, 0, 3, 2)), [32, D])
+    v = tl.permute(v, (1, 4, 0, 3, 2)) if LONG else tl.permute(v, (4, 1, 0, 3, 2))
+    return tl.reshape(v, [32, D])
 
 
 @jit
-def pair_weights(p0, p1, TILE: tl.constexpr):
-    """Softmax weights of two groups, `[TILE, 16]` each, as the second dot's other operand `[TILE, 32]`."""
-    p = tl.reshape(tl.join(p0, p1), [TILE, 4, 4, 2])
-    return tl.reshape(tl.permute(p, (0, 3, 1, 2)), [TILE, 32])
+def pair_scores(s0, s1, TILE: tl.constexpr, LONG: tl.constexpr):
+    """Scores of two groups, `[TILE, 16]` each, as `[TILE, 32]`, the second dot's other operand.
+
+    In the tokens' order; LONG: in that of the FP8 matrix instruction, of which a lane takes 8 tokens at once, where it
+    holds 4 of each group.
+    """
+    s = tl.reshape(tl.join(s0, s1), [TILE, 4, 4, 2])
+    s = tl.permute(s, (0, 1, 3, 2)) if LONG else tl.permute(s, (0, 3, 1, 2))
+    return tl.reshape(s, [TILE, 32])
