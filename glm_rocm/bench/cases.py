@@ -162,9 +162,10 @@ def _small(model: str, suffix: str) -> list[Case]:
 
 _WIDE = Case("decode-wide", "attention", GLM, 8, 1, 1, 512, table=131072)
 _BATCH = Case("decode-batch", "attention", GLM, 8, 320, 320, 512)
+_LONG = Case("prefill-512", "attention", GLM, 8, 512, 1, 512)
 _REACH = {
     "decode": Reach(instructions=16_000, workgroups=16, mfma=0.70),
-    "decode-fp8": Reach(instructions=17_600, workgroups=16, mfma=0.70),
+    "decode-fp8": Reach(instructions=17_600),
     "decode-batch": Reach(instructions=7_000 * 320, mfma=0.70),
     "verify": Reach(instructions=28_000, workgroups=16, mfma=0.90, bytes=1.05),
     "prefill": Reach(instructions=100_000, mfma=0.60, bytes=7.0),
@@ -184,7 +185,7 @@ _QUICK = ("decode", "decode-fp8", "verify", "prefill", "moe-fp8-m1", "route-m16"
 
 
 def _cases() -> tuple[Case, ...]:
-    rows = [*_attention(GLM, 8, ""), _WIDE, _BATCH, *_moe(GLM, 8, ""), *_small(GLM, "")]
+    rows = [*_attention(GLM, 8, ""), _WIDE, _BATCH, _LONG, *_moe(GLM, 8, ""), *_small(GLM, "")]
     rows += [*_moe(AIR, 8, "-air"), *_small(AIR, "-air")]
     rows += [*_attention(GLM, 4, "-tp4"), *_moe(GLM, 4, "-tp4"), *_moe(AIR, 4, "-air-tp4")]
     rows += _large(GLM, "")

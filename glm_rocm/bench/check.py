@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glm_rocm.backends.declare import EXACT
 from glm_rocm.bench.inputs import Inputs
+from glm_rocm.bench.sampling import checked_rows
 from glm_rocm.numerics import Comparison, compare
 from glm_rocm.ops.kernel import Tolerance
 from glm_rocm.reference.attention import attention, encode
@@ -40,20 +41,24 @@ def tolerance(inputs: Inputs, who: str) -> Tolerance:
 
 
 def reference(inputs: Inputs) -> tuple[Tensor, ...]:
-    """The results as the reference gives them, fp32 on the CPU; the tensors of `inputs` are on the CPU and unused."""
-    return _REFERENCE[inputs.case.op](inputs)
+    """The results as the reference gives them, fp32, of inputs on the CPU; of a sampled case the checked rows."""
+    case = inputs.case
+    return _REFERENCE[case.op](inputs if case.sample == 1 else inputs.rows(checked_rows(case)))
 
 
 def hold(found: tuple[Tensor, ...], want: tuple[Tensor, ...], inputs: Inputs, who: str) -> Comparison:
     """The worst of the results' comparisons.
 
     Args:
-        found, want: a call's results and the reference's.
+        found: a call's results, whole.
+        want: the reference's.
         who: whose they are, see `tolerance`.
 
     Raises:
         ParityError: a token outside the tolerance, NaN or Inf.
     """
+    if inputs.case.sample > 1:
+        found = tuple(result[checked_rows(inputs.case).to(result.device)] for result in found)
     worst = []
     for label, got, right in zip(LABELS[inputs.case.op], found, want, strict=True):
         rows = torch.arange(got.shape[0])

@@ -56,8 +56,15 @@ class Inputs:
         return replace(self, tensors=self.tensors | cut)
 
 
-def make_inputs(case: Case, fp8: torch.dtype) -> Inputs:
-    """The tensors of a case on the CPU. `fp8` is the format that the target multiplies."""
+def make_inputs(case: Case, fp8: torch.dtype, *, whole: bool = False) -> Inputs:
+    """The tensors of a case on the CPU.
+
+    Args:
+        fp8: the format that the target multiplies.
+        whole: give numbers also to experts whose workgroups the emulator would not run: on a card zeros are cheaper.
+    """
+    if case.op == "moe":
+        return _moe(case, fp8, whole=whole)
     return _MAKERS[case.op](case, fp8)
 
 
@@ -94,19 +101,19 @@ def _attention(case: Case, fp8: torch.dtype) -> Inputs:
     )
 
 
-def _moe(case: Case, fp8: torch.dtype) -> Inputs:
-    return _experts(case, case.hidden, case.rank.moe_intermediate, fp8 if case.fp8 else torch.bfloat16)
+def _moe(case: Case, fp8: torch.dtype, *, whole: bool) -> Inputs:
+    filled = tuple(range(case.experts)) if whole else _experts_that_run(case)
+    return _experts(case, case.hidden, case.rank.moe_intermediate, fp8 if case.fp8 else torch.bfloat16, filled)
 
 
 def _route(case: Case, fp8: torch.dtype) -> Inputs:
-    return _experts(case, ROUTE_WIDTH, ROUTE_WIDTH, torch.bfloat16)
+    return _experts(case, ROUTE_WIDTH, ROUTE_WIDTH, torch.bfloat16, tuple(range(case.experts)))
 
 
-def _experts(case: Case, hidden: int, n: int, dtype: torch.dtype) -> Inputs:
+def _experts(case: Case, hidden: int, n: int, dtype: torch.dtype, filled: tuple[int, ...]) -> Inputs:
     logits, bias, options = _routing(case)
     ids, _ = route(logits, bias, **options)
     x = torch.randn(case.tokens, hidden, generator=_random(case)).to(torch.bfloat16)
-    filled = tuple(range(case.experts)) if case.op == "route" else _experts_that_run(case)
     tensors = {"x": x, "logits": logits, "bias": bias, **_weights(case.experts, hidden, n, dtype, filled)}
     options["quant"] = "channel_token" if "w13_scale" in tensors else "none"
     if case.op == "route":
@@ -210,7 +217,6 @@ def _prologue(case: Case, fp8: torch.dtype) -> Inputs:
 
 _MAKERS: dict[str, Callable[[Case, torch.dtype], Inputs]] = {
     "attention": _attention,
-    "moe": _moe,
     "route": _route,
     "prologue": _prologue,
 }

@@ -109,7 +109,7 @@ def measure(cases: Sequence[Case], target: Target, device: torch.device, *, agai
     with quiet():
         roofline = measure_roofline(device)
         for case in cases:
-            inputs = make_inputs(case, fp8)
+            inputs = make_inputs(case, fp8, whole=True)
             want = check.reference(inputs)
             calls = {"ours": ours.on_a_card} if device.type == "cuda" else {"torch": ours.on_a_cpu}
             if against and device.type == "cuda" and peers.has(case.op):

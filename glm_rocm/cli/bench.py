@@ -76,6 +76,10 @@ def bench(
         cases = tuple(each for each in cases if each.quick)
         if not cases:
             raise UsageError("no quick case among those chosen", hint="drop `--quick`")
+    if target == "cpu":
+        cases = tuple(each for each in cases if each.sample == 1)
+        if not cases:
+            raise UsageError("a CPU takes minutes for batches this large", hint="glm-rocm bench --target gfx942")
     if target in HERE:
         _time(cases, target, against=against is not None, as_json=as_json)
         return

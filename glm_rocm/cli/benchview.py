@@ -22,7 +22,7 @@ COUNTS = (
     ("instr.", 7),
     ("workgroups", 17),
     ("MFMA", 6),
-    ("bytes", 6),
+    ("bytes", 8),
     ("LDS", 6),
     ("confl.", 7),
     ("barr.", 6),
