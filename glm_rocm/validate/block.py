@@ -76,18 +76,28 @@ class Watch:
         want = self.reference[name](*arguments, **options)
         if name == "moe.route":
             self.ids.append(result[0])
-            yield ids_check(result[0], want[0], arguments[0], arguments[1], exact=False)
-            same = (result[0] == want[0]).all(-1)
-            error = ((result[1] - want[1]).abs() / want[1].abs().clamp_min(1e-30)).amax(-1)
-            where, largest = worst(torch.where(same, error, torch.zeros_like(error)))
-            yield check("weights", largest, where=where)
+            yield from self._route(arguments[0], arguments[1], result, want)
             return
         got, right = (x if isinstance(x, tuple) else (x,) for x in (result, want))
         for part, (found, expected) in enumerate(zip(got, right, strict=True)):
             where = f"part {part}, " if len(got) > 1 else ""
             yield from self._compare(name, found, expected, where)
 
+    def _route(
+        self, logits: Tensor, bias: Tensor, got: tuple[Tensor, Tensor], want: tuple[Tensor, Tensor]
+    ) -> Iterator[Check]:
+        sound = torch.isfinite(logits).all(-1)
+        ids, weights, right_ids, right = (x[sound] for x in (*got, *want))
+        yield ids_check(ids, right_ids, logits[sound], bias, exact=False)
+        same = (ids == right_ids).all(-1)
+        error = ((weights - right).abs() / right.abs().clamp_min(1e-30)).amax(-1)
+        where, largest = worst(torch.where(same, error, torch.zeros_like(error)))
+        yield check("weights", largest, where=where)
+
     def _compare(self, name: str, found: Tensor, expected: Tensor, where: str) -> Iterator[Check]:
+        # Where the reference is not finite either, an earlier stage is to blame.
+        sound = torch.isfinite(expected.reshape(expected.shape[0], -1).float()).all(-1)
+        found, expected = found[sound], expected[sound]
         bad = ~torch.isfinite(found.reshape(found.shape[0], -1).float()).all(-1)
         yield check("finite", int(bad.sum()), where=where.rstrip(", "))
         kind = str(self.dtype).removeprefix("torch.")
@@ -151,16 +161,22 @@ def on_device(function: Stage, device: torch.device) -> Stage:
 
 
 def block_cases(
-    spec: ModelSpec, machine: Machine, tokens: Tensor, *, function: Mapping[str, Stage] | None = None
+    spec: ModelSpec,
+    machine: Machine,
+    tokens: Tensor,
+    *,
+    function: Mapping[str, Stage] | None = None,
+    precisions: Sequence[str] = PRECISIONS,
 ) -> Iterator[Case]:
     """Every stage of the first dense layer, the first MoE layer and the MTP layer, in each precision.
 
     Args:
         tokens: `[T]` of a text; its hidden states are the layers' inputs.
         function: stand-ins for kernels or stages, by stage name.
+        precisions: some of `PRECISIONS`.
     """
     kernels = kernels_of(spec, machine, function)
-    for precision in PRECISIONS:
+    for precision in precisions:
         for name, x, embedded, weights in layers_of(spec, tokens[: sum(CALLS)]):
             yield from hold_layer(spec, machine, kernels, precision, name, x, embedded, weights)
 

@@ -13,7 +13,13 @@ BELOW = 34
 ROW = 16
 FLOOR = 1e-9
 """Figures below this are drawn at it: an error of 0 has no place on a logarithmic axis."""
-MARKS = ("circle", "square", "triangle", "diamond")
+CORNERS = {
+    "octagon": ((-1.2, -2.8), (1.2, -2.8), (2.8, -1.2), (2.8, 1.2), (1.2, 2.8), (-1.2, 2.8), (-2.8, 1.2), (-2.8, -1.2)),
+    "square": ((-2.3, -2.3), (2.3, -2.3), (2.3, 2.3), (-2.3, 2.3)),
+    "triangle": ((0, -3), (3, 2.4), (-3, 2.4)),
+    "diamond": ((0, -3.4), (3.4, 0), (0, 3.4), (-3.4, 0)),
+}
+MARKS = tuple(CORNERS)
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 
@@ -25,8 +31,9 @@ class Series:
     points: tuple[tuple[int, float], ...]
 
 
-def chart(series: Sequence[Series], limits: Sequence[float]) -> str:
-    """The figures over M, the limits as dashed lines; a legend below names every line."""
+def chart(series: Sequence[Series], gates: Sequence[tuple[float, str]]) -> str:
+    """The figures over M, the gates (limit, what for) as dashed lines; a legend below names every line."""
+    limits = [limit for limit, _ in gates]
     values = [max(value, FLOOR) for line in series for _, value in line.points if math.isfinite(value)]
     low = math.floor(math.log10(min([*values, *limits]) * 0.9))
     high = math.ceil(math.log10(max([*values, *limits]) * 1.1))
@@ -52,9 +59,11 @@ def chart(series: Sequence[Series], limits: Sequence[float]) -> str:
     for power in range(0, math.floor(right) + 1, max(1, round(right / 6))):
         parts.append(f'<text x="{x(2**power):.1f}" y="{TOP + PLOT + 14}" text-anchor="middle">{2**power}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{TOP + PLOT + 28}" text-anchor="end">M, tokens</text>')
-    for limit in limits:
+    for limit, name in gates:
         parts.append(_line(LEFT, y(limit), WIDTH - RIGHT, y(limit), "var(--bad,#b00)", "4 3"))
-        parts.append(f'<text x="{WIDTH - RIGHT}" y="{y(limit) - 4:.1f}" text-anchor="end">gate {limit:g}</text>')
+        parts.append(
+            f'<text x="{WIDTH - RIGHT}" y="{y(limit) - 4:.1f}" text-anchor="end">gate {limit:g}, {name}</text>'
+        )
     for index, line in enumerate(series):
         parts += _drawn(
             line, index, [(x(m), y(value)) for m, value in line.points], height - ROW * (len(series) - index)
@@ -76,13 +85,8 @@ def _drawn(line: Series, index: int, places: Sequence[tuple[float, float]], lege
 
 
 def _mark(kind: str, x: float, y: float, words: str) -> str:
-    shape = {
-        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"',
-        "square": f'<rect x="{x - 2.3:.1f}" y="{y - 2.3:.1f}" width="4.6" height="4.6"',
-        "triangle": f'<polygon points="{x:.1f},{y - 3:.1f} {x + 3:.1f},{y + 2.4:.1f} {x - 3:.1f},{y + 2.4:.1f}"',
-        "diamond": f'<polygon points="{x:.1f},{y - 3.4:.1f} {x + 3.4:.1f},{y:.1f} {x:.1f},{y + 3.4:.1f} {x - 3.4:.1f},{y:.1f}"',
-    }[kind]  # fmt: skip
-    return f'{shape} fill="var(--accent,#06c)"><title>{escape(words)}</title></{shape[1:].split()[0]}>'
+    corners = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in CORNERS[kind])
+    return f'<polygon points="{corners}" fill="var(--accent,#06c)"><title>{escape(words)}</title></polygon>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "") -> str:

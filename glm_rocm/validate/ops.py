@@ -43,7 +43,7 @@ class OpCase:
     m: int
     cut: str
 
-    def run(self, machine: Machine, function: Callable[..., object] | None = None) -> Case:
+    def run(self, machine: Machine, function: Callable[..., object] | None = None, *, seed: int = 0) -> Case:
         """Run it; an exception is a result as well. `function` stands in for what the kernel loads."""
         begun = time.monotonic()
         checks: list[Check] = []
@@ -59,6 +59,7 @@ class OpCase:
                 device=machine.device,
                 context=machine.budget.context,
                 repeat=self.m <= machine.repeat_up_to,
+                seed=seed,
             )
             checks = HOLD[self.problem.op](trial)
         except Exception as raised:

@@ -49,10 +49,8 @@ LEVEL_WORDS = {
 def page(report: Report) -> str:
     """The whole page."""
     title = f"glm-rocm validate: {report.model} on {report.target}"
-    body = "\n".join(
-        [*_head(report, title), *_failures(report), *(part for level in report.levels for part in _level(report, level)),
-         *_gates(report)]
-    )  # fmt: skip
+    levels = [part for level in report.levels for part in _level(report, level)]
+    body = "\n".join([*_head(report, title), *_failures(report), *levels, *_gates(report)])
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -67,8 +65,8 @@ def _head(report: Report, title: str) -> Iterator[str]:
     yield f'<p class="verdict{"" if report.passed else " bad"}" role="status"><b>{escape(report.verdict())}</b></p>'
     yield (
         "<p>Two comparisons are never mixed: against the reference on <b>the same FP8 bits</b>, which is the kernel's "
-        "own error, and against <b>BF16</b>, which is the format's. Each figure is that of the worst token, never a mean "
-        "over tokens unless it says so.</p>"
+        "own error, and against <b>BF16</b>, which is the format's. Each figure is that of the worst token, never a "
+        "mean over tokens unless it says so.</p>"
     )
     counts: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in report.cases:
@@ -155,8 +153,11 @@ def _charts(cases: Sequence[Case]) -> Iterator[str]:
                 Series(problem, tuple(points)) for (problem, gate), points in lines.items()
                 if gate.startswith(kind) and gate != "format.mean"
             ]  # fmt: skip
-            bounds = sorted({limit for (name, gate), limit in limits.items()
-                             if name == kernel and gate.startswith(kind) and gate != "format.mean"})  # fmt: skip
+            bounds = [
+                (limit, gate.partition(".")[2])
+                for (name, gate), limit in limits.items()
+                if name == kernel and gate.startswith(kind) and gate != "format.mean"
+            ]
             if chosen:
                 caption = f"<b>{escape(kernel)}</b>, {words}: calc_diff of the worst token over M"
                 yield f"<figure>{chart(chosen, bounds)}<figcaption>{caption}</figcaption></figure>"
@@ -215,8 +216,10 @@ def _checks(checks: Iterable[Check]) -> str:
 def _gates(report: Report) -> Iterator[str]:
     used = {one.gate for case in report.cases for one in case.checks}
     rows = [
-        (gate.name, gate.what, f"{gate.sense} {gate.limit:g}", gate.source) for gate in GATES.values() if gate.name in used
-    ]  # fmt: skip
+        (gate.name, gate.what, f"{gate.sense} {gate.limit:g}", gate.source)
+        for gate in GATES.values()
+        if gate.name in used
+    ]
     yield "<h2>Gates and where they come from</h2>"
     yield _table(("gate", "figure", "limit", "source"), rows)
 

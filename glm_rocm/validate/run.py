@@ -140,7 +140,8 @@ def _block(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Prog
 
 def _model(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Progress], None]) -> Iterator[Case]:
     yield checkpoint_case(spec)
-    packed = pack(questions(local_folder(spec), *_amount(wishes, where)))
+    per_task, longest = _amount(wishes, where)
+    packed = pack(questions(local_folder(spec), per_task, longest=longest))
     yield from model_cases(
         spec, where, packed, kernels_of(spec, where), tell=lambda words: tell(Progress(0, 0, None, words))
     )
@@ -152,11 +153,11 @@ def _server(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Pro
     return server_cases(spec, where, packed, kernels_of(spec, where), wishes.server)
 
 
-def _amount(wishes: Wishes, where: Machine) -> tuple[int, ...]:
+def _amount(wishes: Wishes, where: Machine) -> tuple[int, int]:
     """(questions a task, tokens of one at most)"""
     if where.emulate:
-        return (1,) if not wishes.quick else (1, 120)
-    return (2,) if wishes.quick else (17,)
+        return (1, 120) if wishes.quick else (1, 400)
+    return (2 if wishes.quick else 17), 400
 
 
 class Book:
@@ -173,18 +174,21 @@ class Book:
             return
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / KEPT
-        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.is_file() else []
+        text = self._file.read_text(encoding="utf-8") if self._file.is_file() else ""
+        lines = text.splitlines()
         if not lines or json.loads(lines[0]) != {"stamp": stamp}:
             self._file.write_text(json.dumps({"stamp": stamp}) + "\n", encoding="utf-8")
             return
         for line in lines[1:]:
             self._read(line)
+        if not text.endswith("\n"):
+            self._append()  # ends the line that a killed run was writing
 
     def _read(self, line: str) -> None:
         try:
             record = json.loads(line)
         except ValueError:
-            return  # the line that a killed run was writing
+            return
         if "finished" in record:
             self._finished.add(record["finished"])
         else:
@@ -203,10 +207,10 @@ class Book:
         """Remember that a level ran to its end."""
         self._append({"finished": level})
 
-    def _append(self, record: dict[str, object]) -> None:
+    def _append(self, record: dict[str, object] | None = None) -> None:
         if self._file is not None:
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write("\n" if record is None else json.dumps(record) + "\n")
 
 
 def fingerprint(wishes: Wishes, spec: ModelSpec, report: Report) -> str:
