@@ -69,6 +69,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=TARGETS,
         help="what the kernels run on; may be given again (default: gfx942, gfx950)",
     )
+    # Here already: the conftest of a folder below may import Triton before the configuration is read.
+    if INTERPRET in (parser.parse_known_args(sys.argv[1:]).target or ()) and "triton" not in sys.modules:
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 def names(config: pytest.Config) -> tuple[str, ...]:
@@ -84,9 +87,11 @@ def pytest_configure(config: pytest.Config) -> None:
                 "error: `--target interpret` beside another target; Triton reads `TRITON_INTERPRET` once a process\n\n"
                 "hint: pytest tests/kernels --target interpret"
             )
-        if "triton" in sys.modules:
-            raise pytest.UsageError("error: Triton was imported before its interpreter could be asked for")
-        os.environ["TRITON_INTERPRET"] = "1"
+        if os.environ.get("TRITON_INTERPRET") != "1":
+            raise pytest.UsageError(
+                "error: Triton was imported before its interpreter could be asked for\n\n"
+                "hint: TRITON_INTERPRET=1 pytest tests/kernels --target interpret"
+            )
     elif os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
         raise pytest.UsageError(
             "error: `TRITON_INTERPRET` is set, but machine code is to be tested\n\nhint: unset TRITON_INTERPRET"
