@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glm_rocm.backends import candidates
 from glm_rocm.model.spec import ModelSpec
-from glm_rocm.numerics import FORMATS, calc_diff
+from glm_rocm.numerics import E4M3FNUZ, FORMATS, calc_diff
 from glm_rocm.ops.select import select
 from glm_rocm.reference.attention import store_kv
 from glm_rocm.reference.block import Batch, Cache
@@ -302,9 +302,13 @@ def empty_cache(tokens: int, spec: ModelSpec, dtype: torch.dtype) -> Cache:
     return empty_pages(-(-tokens // PAGE), spec, dtype)
 
 
-def empty_pages(pages: int, spec: ModelSpec, dtype: torch.dtype) -> Cache:
-    """Pages full of NaN; an FP8 cache has scales of its own."""
+def empty_pages(
+    pages: int, spec: ModelSpec, dtype: torch.dtype, scales: tuple[float, float] = (K_SCALE, V_SCALE)
+) -> Cache:
+    """Pages full of NaN; `scales` are those of an FP8 cache in fn, doubled for fnuz, whose codes are worth half."""
     shape = (pages, PAGE, spec.kv_heads, spec.head_dim)
     k, v = (torch.full(shape, NAN).to(dtype) for _ in range(2))
-    scales = (K_SCALE, V_SCALE) if dtype in FORMATS else (1.0, 1.0)
-    return Cache(k, v, *scales)
+    if dtype not in FORMATS:
+        return Cache(k, v)
+    factor = 2.0 if dtype == E4M3FNUZ.dtype else 1.0
+    return Cache(k, v, scales[0] * factor, scales[1] * factor)

@@ -25,6 +25,7 @@ from glm_rocm.validate.ops import op_cases, single_thread_where_small
 from glm_rocm.validate.results import LEVELS, Case, Report, regressions
 from glm_rocm.validate.server import Server, server_cases
 from glm_rocm.validate.text import pack, questions
+from glm_rocm.validate.weights import tensors_of
 
 KEPT = "cases.jsonl"
 """Finished cases in `--out DIR`, one a line; a run that was stopped goes on behind them."""
@@ -87,6 +88,8 @@ def validate(wishes: Wishes, tell: Callable[[Progress], None] = lambda progress:
     before = Report.read(wishes.baseline) if wishes.baseline else None
     spec, where = load_spec(wishes.model), machine(wishes.target)
     spec.per_rank(wishes.tp)
+    if set(wishes.levels) - {"ops"}:
+        tensors_of(spec)  # refuse before the op level has run for minutes
     where.activate()
     single_thread_where_small(spec)
     report = Report(

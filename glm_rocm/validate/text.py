@@ -18,6 +18,8 @@ from glm_rocm.pocket.data.heldout import SEED, TASKS
 from glm_rocm.reference.block import Batch
 
 PAGE = 16
+DRAWS = 8
+"""Questions drawn for each one wanted: those that are too long are passed over."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,15 @@ def questions(folder: Path, per_task: int, *, longest: int = 400) -> tuple[Seque
     found = []
     for name, task in TASKS.items():
         random, taken = Random(f"{name}/{SEED}"), 0
-        while taken < per_task:
+        for _ in range(DRAWS * per_task):
+            if taken == per_task:
+                break
             prompt, answer = prompt_and_answer(task.make(random))
             ids = tokenizer.encode(prompt, add_special_tokens=False).ids
             whole = ids + tokenizer.encode(answer, add_special_tokens=False).ids
             if len(whole) <= longest:
                 found.append(Sequence(name, tuple(whole), len(ids)))
-            taken += 1
+                taken += 1
     return tuple(found)
 
 

@@ -58,12 +58,16 @@ def tensors_of(spec: ModelSpec) -> LazyTensors:
     Raises:
         CheckpointError: it was never downloaded.
     """
-    folder = local_folder(spec)
+    hint = "glm-rocm validate MODEL --level ops"
+    try:
+        folder = local_folder(spec)
+    except CheckpointError as error:
+        raise CheckpointError(error.found, required=error.required, hint=f"{error.hint}, or `{hint}`") from error
     if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
         raise CheckpointError(
             f"`{folder}` holds no weights",
             required="a downloaded checkpoint for the levels `block`, `model` and `server`",
-            hint="glm-rocm validate MODEL --level ops",
+            hint=hint,
         )
     return LazyTensors(folder)
 
@@ -107,7 +111,7 @@ def widened(weights: Any, dtype: torch.dtype) -> Any:
     if isinstance(weights, Projection):
         if weights.scale is None:
             return weights
-        return replace(weights, weight=_wide(weights).to(dtype), scale=None, quant="none")
+        return replace(weights, weight=_wide(weights, dtype), scale=None, quant="none")
     return _each(weights, lambda part: widened(part, dtype))
 
 
@@ -118,9 +122,9 @@ def _each(weights: Any, change: Callable[[Any], Any]) -> Any:
     return weights
 
 
-def _wide(weights: Projection) -> Tensor:
+def _wide(weights: Projection, dtype: torch.dtype) -> Tensor:
     w, scale, quant = weights.weight, weights.scale, weights.quant
     assert scale is not None
     if w.dim() == 2:
-        return dequantize_weight(w, scale, quant)
-    return torch.stack([dequantize_weight(one, its, quant) for one, its in zip(w, scale, strict=True)])
+        return dequantize_weight(w, scale, quant).to(dtype)
+    return torch.stack([dequantize_weight(one, its, quant).to(dtype) for one, its in zip(w, scale, strict=True)])
