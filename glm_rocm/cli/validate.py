@@ -44,7 +44,7 @@ def validate(
         typer.Option("--out", metavar="DIR", help="Keep finished cases, report.json and report.html; resumes there."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="A running server, for level `server`.")
+        str | None, typer.Option("--url", metavar="URL", help="A running server, for level `server`; started by default.")
     ] = None,
     stock_url: Annotated[
         str, typer.Option("--stock-url", metavar="URL", help="The same checkpoint served without the plug-in.")

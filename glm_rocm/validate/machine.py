@@ -105,5 +105,5 @@ def _machine(target: Target, emulate: str) -> Machine:
         fp8=getattr(torch, target.fp8_dtype) if target.fp8_dtype else E4M3FN.dtype,
         page=128 if target.vendor == "cpu" else 16,
         budget=BUDGETS[kind],
-        repeat_up_to={"cpu": 300, "card": 8192, "emulated": 33, "interpreted": 4}[kind],
+        repeat_up_to={"cpu": 300, "card": 8192, "emulated": 33, "interpreted": 1}[kind],
     )

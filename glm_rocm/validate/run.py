@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from glm_rocm.validate.model import model_cases
 from glm_rocm.validate.ops import op_cases, single_thread_where_small
 from glm_rocm.validate.results import LEVELS, Case, Report, regressions
 from glm_rocm.validate.server import Server, server_cases
+from glm_rocm.validate.started import started
 from glm_rocm.validate.text import pack, questions
 from glm_rocm.validate.weights import tensors_of
 
@@ -43,7 +45,7 @@ class Wishes:
         quick: few values of M and few questions.
         out: where finished cases and the reports are kept.
         baseline: a report.json to compare with.
-        server: a running server, and one without the plug-in to compare with.
+        server: a running server, and one without the plug-in to compare with; None: one is started.
     """
 
     model: str = "pocket"
@@ -70,8 +72,8 @@ def validate(wishes: Wishes, tell: Callable[[Progress], None] = lambda progress:
     """Run what is asked for; a missed gate is in the report, not raised.
 
     Raises:
-        UsageError: an unknown level, a baseline that is none, `server` without a URL.
-        TargetError, EngineError: the target is neither here nor can be emulated.
+        UsageError: an unknown level, a baseline that is none.
+        TargetError, EngineError: the target is neither here nor can be emulated; the server does not answer.
         CheckpointError: the model is missing or damaged.
     """
     for level in wishes.levels:
@@ -80,11 +82,6 @@ def validate(wishes: Wishes, tell: Callable[[Progress], None] = lambda progress:
                 f"`--level {level}`", required=f"one or more of {', '.join(f'`{name}`' for name in LEVELS)}",
                 hint="glm-rocm validate --level ops,block",
             )  # fmt: skip
-    if "server" in wishes.levels and wishes.server is None:
-        raise UsageError(
-            "`--level server` without `--url`", required="the address of a running server",
-            hint="glm-rocm serve pocket, then `glm-rocm validate --level server --url http://127.0.0.1:8000`",
-        )  # fmt: skip
     before = Report.read(wishes.baseline) if wishes.baseline else None
     spec, where = load_spec(wishes.model), machine(wishes.target)
     spec.per_rank(wishes.tp)
@@ -151,9 +148,10 @@ def _model(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Prog
 
 
 def _server(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Progress], None]) -> Iterator[Case]:
-    assert wishes.server is not None
     packed = pack(questions(local_folder(spec), 1 if wishes.quick else 3))
-    return server_cases(spec, where, packed, kernels_of(spec, where), wishes.server)
+    tell(Progress(0, 0, None, "server"))
+    with nullcontext(wishes.server) if wishes.server else started(wishes.model) as server:
+        yield from server_cases(spec, where, packed, kernels_of(spec, where), server)
 
 
 def _amount(wishes: Wishes, where: Machine) -> tuple[int, int]:

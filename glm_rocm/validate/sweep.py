@@ -45,7 +45,7 @@ BUDGETS = {
     "cpu": Budget(flops=3e10, rows=8192, width=0, context=4096),
     "card": Budget(flops=1e14, rows=8192, width=0, context=131072),
     "emulated": Budget(flops=4e8, rows=1025, width=256, context=1030),
-    "interpreted": Budget(flops=2e7, rows=33, width=192, context=130),
+    "interpreted": Budget(flops=2e7, rows=24, width=192, context=130),
 }
 
 

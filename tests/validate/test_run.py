@@ -17,6 +17,7 @@ from glm_rocm.validate import ops, run
 from glm_rocm.validate.machine import machine
 from glm_rocm.validate.run import Wishes, validate
 from glm_rocm.validate.server import Server, ask, verdict
+from glm_rocm.validate.started import started
 from glm_rocm.validate.sweep import FULL, narrowed
 
 
@@ -63,11 +64,22 @@ def test_cases_of_another_model_are_not_taken_over(tmp_path: Path) -> None:
     assert not run.Book(tmp_path, "two").finished("ops")
 
 
-def test_unknown_level_and_server_without_address_are_refused() -> None:
+def test_unknown_level_is_refused() -> None:
     with pytest.raises(UsageError, match="--level kernels"):
         validate(Wishes(levels=("kernels",)))
-    with pytest.raises(UsageError, match="without `--url`"):
-        validate(Wishes(levels=("server",)))
+
+
+def test_a_server_that_does_not_start_is_an_error_with_its_last_words() -> None:
+    with pytest.raises(EngineError, match=r"did not become ready: no folder `nothing`"), started("nothing"):
+        pytest.fail("there is no such model")
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_vllm_with_our_plug_in_agrees_with_the_reference() -> None:
+    report = validate(Wishes(target="cpu", levels=("server",), quick=True))
+    assert report.passed, [case.sentence() for case in report.failures]
+    assert [case.op for case in report.cases] == ["kernels", "server"]
 
 
 def test_a_card_that_is_neither_here_nor_emulated_is_refused() -> None:
