@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import triton
 from torch import Tensor
 
 from glm_rocm_kernels._triton import current_arch
@@ -290,8 +291,9 @@ def _run(
         D=head_dim,
         SPLITS=part.splits,
         SHORTEST=choice["SHORTEST"],
-        ROWS=1 << (ratio - 1).bit_length(),
+        ROWS=triton.next_power_of_2(ratio),
         PARTS=min(part.splits, combining["PARTS"]),
+        BF16_BY_HAND=bool(combining["BF16_BY_HAND"]),
         BY_SEQUENCE=part.by_sequence,
     )
 
@@ -344,8 +346,9 @@ def store_kv(
         *k_cache.stride()[:3],
         *v_cache.stride()[:3],
         HEADS=kv_heads,
-        PADDED=1 << (kv_heads - 1).bit_length(),
-        D=1 << (head_dim - 1).bit_length(),
+        D=head_dim,
+        PADDED_HEADS=triton.next_power_of_2(kv_heads),
+        PADDED_D=triton.next_power_of_2(head_dim),
         BLOCK_SIZE=k_cache.shape[1],
         LIMIT=FP8_FINITE_MAX.get(k_cache.dtype, 0.0),
     )

@@ -3,7 +3,7 @@
 import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
-from glm_rocm_kernels.attention_details._paged import NOTHING
+from glm_rocm_kernels.attention_details._paged import NOTHING, narrow
 from glm_rocm_kernels.attention_details._sequences import find_owner, split_length
 
 
@@ -48,6 +48,7 @@ def combine(
     BY_SEQUENCE: tl.constexpr,
     ROWS: tl.constexpr,
     PARTS: tl.constexpr,
+    BF16_BY_HAND: tl.constexpr,
 ):
     """Grid: (D / 32, KV heads, T), or (.., B * most) BY_SEQUENCE: the rows of `attend`'s parts. A program brings 32
     columns of one query's RATIO heads together. A query whose context was one split is finished already, one past the
@@ -90,4 +91,8 @@ def combine(
     result *= tl.reshape(v_scale / total, [1, 1, ROWS, 1, 1])
     offset = (kv_head * RATIO + head) * out_head
     pointers = out_ptr + token.to(tl.int64) * out_token + (tl.reshape(offset, [1, 1, ROWS, 1, 1]) + d)
-    tl.store(pointers, result.to(out_ptr.dtype.element_ty), mask=tl.reshape(head < RATIO, [1, 1, ROWS, 1, 1]))
+    tl.store(
+        pointers,
+        narrow(result, out_ptr.dtype.element_ty, BF16_BY_HAND),
+        mask=tl.reshape(head < RATIO, [1, 1, ROWS, 1, 1]),
+    )

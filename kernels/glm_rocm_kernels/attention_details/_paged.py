@@ -18,34 +18,42 @@ NOTHING = tl.constexpr(-1e30)
 
 @jit
 def load_queries(q_ptr, row, rows, stride_token, stride_head, RATIO: tl.constexpr, D: tl.constexpr, TILE: tl.constexpr):
-    """Rows `row` to `row + TILE` of a sequence and KV head, `[TILE, D]`, 0 past `rows`; spread as `_pages` says."""
+    """Rows `row` to `row + TILE` of a sequence and KV head, `[TILE, D]`, 0 past `rows`."""
     at = row + tl.arange(0, TILE)
+    live = at < rows
     offset = (at // RATIO) * stride_token + (at % RATIO) * stride_head
-    d = tl.reshape(tl.arange(0, D // 8) * 8, [D // 32, 4, 1, 1]) + tl.arange(0, 8)[None, None, None, :]
-    q = tl.load(q_ptr + (d + offset[None, None, :, None]), mask=(at < rows)[None, None, :, None], other=0.0)
-    return tl.reshape(tl.permute(q, (2, 0, 1, 3)), [TILE, D])
+    if TILE == 16:  # one warp's: spread as `_pages` says
+        d = tl.reshape(tl.arange(0, D // 8) * 8, [D // 32, 4, 1, 1]) + tl.arange(0, 8)[None, None, None, :]
+        q = tl.load(q_ptr + (d + offset[None, None, :, None]), mask=live[None, None, :, None], other=0.0)
+        return tl.reshape(tl.permute(q, (2, 0, 1, 3)), [TILE, D])
+    else:
+        return tl.load(q_ptr + (tl.arange(0, D)[None, :] + offset[:, None]), mask=live[:, None], other=0.0)
 
 
 @jit
-def store_rows(out_ptr, offset, live, x, D: tl.constexpr, TILE: tl.constexpr, VECTOR: tl.constexpr):
+def narrow(x, dtype: tl.constexpr, BF16_BY_HAND: tl.constexpr):
+    """fp32 in another dtype. By hand, where the hardware has no bf16 cast (gfx942): ties round up and not to even, and
+    there is no test for the NaN whose payload that overflows, since none is made of bf16 or FP8."""
+    if BF16_BY_HAND and dtype == tl.bfloat16:
+        return ((x.to(tl.int32, bitcast=True) + 0x8000) >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)
+    else:
+        return x.to(dtype)
+
+
+@jit
+def store_rows(
+    out_ptr, offset, live, x, D: tl.constexpr, TILE: tl.constexpr, VECTOR: tl.constexpr, BF16_BY_HAND: tl.constexpr
+):
     """Write `x[TILE, D]`, its columns as `pair_values` left them, to rows at `offset[TILE]`, VECTOR at a time."""
     E: tl.constexpr = D // 16
-    x = tl.reshape(x, [TILE, E // VECTOR, VECTOR, 4, 4])  # column 16 e + 4 g + r is element E (4 g + r) + e
-    x = tl.permute(x, (1, 4, 3, 0, 2))  # [E / VECTOR, r, g, TILE, VECTOR]
-    d = (tl.arange(0, E // VECTOR) * VECTOR)[:, None, None] + (tl.arange(0, 4) * E)[None, :, None]
-    d = d + (tl.arange(0, 4) * (4 * E))[None, None, :]
-    d = d[:, :, :, None, None] + tl.arange(0, VECTOR)[None, None, None, None, :]
-    pointers = out_ptr + (offset[None, None, None, :, None] + d)
-    tl.store(pointers, x.to(out_ptr.dtype.element_ty), mask=live[None, None, None, :, None])
-
-
-@jit
-def narrow(p, dtype: tl.constexpr, BF16_BY_HAND: tl.constexpr):
-    """Weights in [0, 1] in the values' dtype. By hand: ties round up, which spares the NaN test of a bf16 cast where
-    the hardware has none (gfx942)."""
-    if BF16_BY_HAND and dtype == tl.bfloat16:
-        return ((p.to(tl.int32, bitcast=True) + 0x8000) >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)
-    return p.to(dtype)
+    x = tl.reshape(x, [TILE // 16, 16, E // VECTOR, VECTOR, 4, 4])  # column 16 e + 4 g + r is element E (4 g + r) + e
+    x = tl.permute(x, (2, 5, 0, 4, 1, 3))  # [E / VECTOR, r, TILE / 16, g, 16, VECTOR]
+    d = tl.reshape(tl.arange(0, E // VECTOR) * VECTOR, [E // VECTOR, 1, 1, 1, 1, 1])
+    d += tl.reshape(tl.arange(0, 4) * E, [1, 4, 1, 1, 1, 1]) + tl.reshape(tl.arange(0, 4) * (4 * E), [1, 1, 1, 4, 1, 1])
+    d += tl.reshape(tl.arange(0, VECTOR), [1, 1, 1, 1, 1, VECTOR])
+    pointers = out_ptr + (tl.reshape(offset, [1, 1, TILE // 16, 1, 16, 1]) + d)
+    x = narrow(x, out_ptr.dtype.element_ty, BF16_BY_HAND)
+    tl.store(pointers, x, mask=tl.reshape(live, [1, 1, TILE // 16, 1, 16, 1]))
 
 
 @jit
@@ -262,7 +270,9 @@ def attend(
             part = (token * HEADS + head) * SPLITS + split
             tl.store(stat_ptr + part, state[3 * i], mask=live)
             tl.store(stat_ptr + stat_plane + part, state[3 * i + 1], mask=live)
-            store_rows(part_ptr, part * D, live, state[3 * i + 2], D, TILE, min(4, D // 16))
+            store_rows(part_ptr, part * D, live, state[3 * i + 2], D, TILE, min(4, D // 16), BF16_BY_HAND)
         else:
             result = state[3 * i + 2] * (v_scale / state[3 * i + 1])[:, None]
-            store_rows(out_ptr, token * out_token + head * out_head, live, result, D, TILE, min(8, D // 16))
+            store_rows(
+                out_ptr, token * out_token + head * out_head, live, result, D, TILE, min(8, D // 16), BF16_BY_HAND
+            )

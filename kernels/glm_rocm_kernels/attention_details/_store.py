@@ -34,8 +34,9 @@ def store(
     vc_slot,
     vc_head,
     HEADS: tl.constexpr,
-    PADDED: tl.constexpr,
     D: tl.constexpr,
+    PADDED_HEADS: tl.constexpr,
+    PADDED_D: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     LIMIT: tl.constexpr,
 ):
@@ -46,8 +47,8 @@ def store(
         return
     page = slot // BLOCK_SIZE
     at = slot % BLOCK_SIZE
-    head = tl.arange(0, PADDED)[:, None]
-    d = tl.arange(0, D)[None, :]
+    head = tl.arange(0, PADDED_HEADS)[:, None]
+    d = tl.arange(0, PADDED_D)[None, :]
     live = (head < HEADS) & (d < D)
     k = tl.load(k_ptr + token * k_token + head * k_head + d, mask=live)
     v = tl.load(v_ptr + token * v_token + head * v_head + d, mask=live)

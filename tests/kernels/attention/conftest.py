@@ -73,6 +73,12 @@ def case_on() -> Callable[..., AttentionCase]:
     return build_case
 
 
+@pytest.fixture
+def nan_cache() -> Callable[..., tuple[Tensor, Tensor]]:
+    """`nan_caches`, for a test that fills them itself."""
+    return nan_caches
+
+
 def build_case(
     device: torch.device,
     sequences: Sequence[tuple[int, int]],
