@@ -1,4 +1,4 @@
-"""Draw the README's pictures: what a terminal shows, as SVG. Run by `make pictures`.
+"""Draw the pages' pictures: what a terminal shows, and the bench's roofline, as SVG. Run by `make pictures`.
 
 python docs/make_pictures.py [FOLDER]
 """
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
+from roofline import roofline_picture
 
 from glm_rocm.cli.console import WIDTH, heading
 from glm_rocm.cli.plan import engine_command
@@ -60,6 +61,8 @@ def plan_picture() -> str:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.svg").write_text(plan_picture(), encoding="utf-8")
+    counts = Path(__file__).parent / "bench" / "gfx942.csv"
+    (folder / "roofline.svg").write_text(roofline_picture(counts, parse_target("gfx942")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from glm_rocm.bench.timing import TimedRow
 
 Columns = Sequence[tuple[str, int]]
+GROUPS_WIDTH = 17
 COUNTS = (
     ("", 6),
     ("instr.", 7),
-    ("workgroups", 17),
+    ("workgroups", GROUPS_WIDTH),
     ("MFMA", 6),
     ("bytes", 8),
     ("LDS", 6),
@@ -100,11 +101,12 @@ def _case(row: Row) -> Iterator[Text]:
 
 def _figures(contender: Counted) -> tuple[str, ...]:
     counts = contender.counts
+    groups = "+".join(map(str, counts.workgroups))
     further = f"+{contender.further_launches}" if contender.further_launches else ""
     return (
         contender.who,
         short(counts.instructions),
-        "+".join(map(str, counts.workgroups)),
+        groups if len(groups) < GROUPS_WIDTH else f"up to {short(max(counts.workgroups))}",
         "" if counts.mfma is None else f"{counts.mfma:.2f}",
         "" if counts.bytes_over_ideal is None else f"{counts.bytes_over_ideal:.2f}",
         short(counts.lds_read_bytes),
