@@ -65,7 +65,7 @@ def _align(
     BLOCK_M: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
-    """Place the pairs of chunk number `chunk`, TOKENS tokens of `chunks` (more than one where SEVERAL), and fill its share of the tables."""
+    """Place the pairs of chunk number `chunk` of `chunks` (several: SEVERAL), and fill its share of the tables."""
     PAIRS: tl.constexpr = TOKENS * TOP_K_2
     token = tl.arange(0, TOKENS)
     own = _local_experts(
