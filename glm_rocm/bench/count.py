@@ -2,9 +2,9 @@
 
 The model is a model. A launch takes the longest of three times, and launches follow each other without a gap:
 
-- issue: the busiest compute unit holds ceil(workgroups / units) of the average workgroup. A wave issues one instruction
-  in four cycles, and a SIMD issues for one of its waves at a time ("AMD Instinct MI300" ISA document, section 1); waves
-  are dealt out evenly to the unit's four SIMDs.
+- issue: the busiest compute unit holds ceil(workgroups / units) of the average workgroup. An instruction of any class
+  takes its SIMD for four cycles, as a vector instruction of 64 lanes takes one of 16 lanes; waves are dealt out evenly
+  to the unit's four SIMDs. Real units issue scalar, memory and MFMA instructions of other waves beside it.
 - MFMA: the work issued on the busiest compute unit at the rate that gives the card's published peak.
 - bytes: each distinct 128-byte line of the arguments moves once, at the published bandwidth.
 
