@@ -26,7 +26,7 @@ def validate(
         typer.Option(
             "--target",
             metavar="KIND",
-            help="`cpu`, the card that is here, or `gfx942`, `gfx950` (emulated), `interpret`; detected by default.",
+            help="`cpu`, the card that is here, `gfx942` or `gfx950` (emulated), `interpret`; detected by default.",
             envvar="GLM_ROCM_TARGET",
         ),
     ] = None,
@@ -44,7 +44,8 @@ def validate(
         typer.Option("--out", metavar="DIR", help="Keep finished cases, report.json and report.html; resumes there."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="A running server, for level `server`; started by default.")
+        str | None,
+        typer.Option("--url", metavar="URL", help="A running server, for level `server`; started by default."),
     ] = None,
     stock_url: Annotated[
         str, typer.Option("--stock-url", metavar="URL", help="The same checkpoint served without the plug-in.")
@@ -93,6 +94,8 @@ def validate(
 
 def _summary(report: Report, out: Path | None) -> None:
     """A line per level and op, what missed its gate, the verdict."""
+    from glm_rocm.validate.results import nearest
+
     show(heading(f"{report.model} on {report.target}"))
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in report.cases:
@@ -100,9 +103,8 @@ def _summary(report: Report, out: Path | None) -> None:
     rows = []
     for (level, op), cases in groups.items():
         missed = [case for case in cases if not case.passed]
-        nearest = max((case.worst for case in cases if case.worst), key=lambda one: (not one.passed, one.margin),
-                      default=None)  # fmt: skip
-        figure = f"{nearest.gate} {nearest.measured:.2g} of {nearest.limit:.2g}" if nearest else ""
+        near = nearest(one for case in cases for one in case.checks)
+        figure = f"{near.gate} {near.measured:.3g} of {near.limit:.3g}" if near and near.limit else ""
         rows.append((level, op, f"{len(cases)} cases", f"{len(missed)} MISSED" if missed else "met", figure))
     show(table(rows, header=("level", "op", "", "gates", "nearest its gate"), whole=(0, 1, 2)))
     if report.failures:

@@ -124,7 +124,7 @@ class Runner:
         self.states = {variant.name: self.embedded for variant in self.variants}
 
     def hidden(self, tell: Callable[[str], None]) -> dict[str, list[Check]]:
-        """Every layer, every variant; a check a layer."""
+        """Every layer, every variant; the mean and the worst token of each, which a near tie of the router decides."""
         checks: dict[str, list[Check]] = {variant.name: [] for variant in self.variants}
         for layer in range(self.spec.layers):
             tell(f"layer {layer + 1} of {self.spec.layers}")
@@ -133,8 +133,12 @@ class Runner:
             self._through(weights)
             del weights
             for variant in self.variants[1:]:
-                where, diff = worst(calc_diff(self.states[variant.name], self.states[BASE]))
-                checks[variant.name].append(check("model.hidden", diff, where=f"layer {layer}, {where}"))
+                values = calc_diff(self.states[variant.name], self.states[BASE])
+                where, diff = worst(values)
+                checks[variant.name] += [
+                    check("model.hidden_mean", float(values.mean()), where=f"layer {layer}"),
+                    check("model.hidden", diff, where=f"layer {layer}, {where}"),
+                ]
         return checks
 
     @property

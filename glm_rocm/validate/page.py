@@ -13,7 +13,7 @@ from html import escape
 from glm_rocm.validate.chart import Series, chart
 from glm_rocm.validate.gates import GATES
 from glm_rocm.validate.layer import STAGES
-from glm_rocm.validate.results import Case, Check, Report
+from glm_rocm.validate.results import Case, Check, Report, nearest
 
 STYLE = """
 :root{--ink:#1b1f24;--soft:#5b6570;--line:#d8dde3;--paper:#fff;--panel:#f5f7f9;--good:#1a7f4b;--bad:#b3261e;--accent:#0b63a5}
@@ -122,11 +122,10 @@ def _by_problem(cases: Sequence[Case]) -> Iterator[tuple[str, ...]]:
     for case in cases:
         groups[case.op, case.kernel, case.problem].append(case)
     for (op, kernel, problem), members in groups.items():
-        nearest = max((case.worst for case in members if case.worst), key=lambda one: (not one.passed, one.margin),
-                      default=None)  # fmt: skip
+        near = nearest(one for case in members for one in case.checks)
         sizes = sorted({case.m for case in members})
         span = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
-        words = _near(nearest) if nearest else "-"
+        words = _near(near) if near else "-"
         yield op, kernel, problem, str(len(members)), span, words, _state(all(case.passed for case in members))
 
 

@@ -34,10 +34,17 @@ class Check:
 
     @property
     def margin(self) -> float:
-        """Measured over limit, 0 where the limit is 0 and was met; how near the gate came."""
+        """Measured over limit, how near the gate came; 0 where the limit is 0 and was met, or counts from below."""
+        if GATES[self.gate].sense == "at least":
+            return 0.0 if self.passed else float("inf")
         if self.limit == 0:
             return 0.0 if self.passed else float("inf")
         return self.measured / self.limit
+
+
+def nearest(checks: Iterable[Check]) -> Check | None:
+    """The check that came nearest its gate, failures first."""
+    return max(checks, key=lambda one: (not one.passed, one.margin), default=None)
 
 
 def check(gate: str, measured: float, *, limit: float | None = None, where: str = "") -> Check:
@@ -93,13 +100,8 @@ class Case:
 
     @property
     def worst(self) -> Check | None:
-        """The check that came nearest its gate, failures first; gates that count from below stand last."""
-
-        def nearness(one: Check) -> tuple[bool, float]:
-            counted = one.margin if GATES[one.gate].sense == "at most" else 0.0
-            return not one.passed, counted
-
-        return max(self.checks, key=nearness, default=None)
+        """The check that came nearest its gate, failures first."""
+        return nearest(self.checks)
 
     def sentence(self) -> str:
         """The first miss in words, or that there is none."""

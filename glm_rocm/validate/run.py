@@ -85,6 +85,12 @@ def validate(wishes: Wishes, tell: Callable[[Progress], None] = lambda progress:
     before = Report.read(wishes.baseline) if wishes.baseline else None
     spec, where = load_spec(wishes.model), machine(wishes.target)
     spec.per_rank(wishes.tp)
+    if before is not None and (before.model, before.target) != (spec.name, where.name):
+        raise UsageError(
+            f"`{wishes.baseline}` is a report of {before.model} on {before.target}",
+            required=f"one of {spec.name} on {where.name}",
+            hint="glm-rocm validate --out DIR",
+        )
     if set(wishes.levels) - {"ops"}:
         tensors_of(spec)  # refuse before the op level has run for minutes
     where.activate()
@@ -215,9 +221,10 @@ class Book:
 
 
 def fingerprint(wishes: Wishes, spec: ModelSpec, report: Report) -> str:
-    """What must be equal for a finished case to be taken over; sources of the kernels included."""
+    """What must be equal for a finished case to be taken over; the sources that it depends on included."""
     digest = hashlib.sha256(repr((spec, report.target, wishes.tp, wishes.quick, report.versions)).encode())
-    for package in ("glm_rocm_kernels", "glm_rocm.backends", "glm_rocm.validate", "glm_rocm.reference"):
+    own = () if report.target == "cpu" else ("glm_rocm_kernels",)
+    for package in (*own, "glm_rocm.backends", "glm_rocm.validate", "glm_rocm.reference"):
         for file in _sources(package):
             digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -13,11 +13,13 @@ from random import Random
 import torch
 from torch import Tensor
 
+from glm_rocm.errors import CheckpointError
 from glm_rocm.pocket.data.chat import prompt_and_answer
 from glm_rocm.pocket.data.heldout import SEED, TASKS
 from glm_rocm.reference.block import Batch
 
 PAGE = 16
+TOKENIZER = "tokenizer.json"
 DRAWS = 8
 """Questions drawn for each one wanted: those that are too long are passed over."""
 
@@ -54,10 +56,20 @@ class Packed:
 
 
 def questions(folder: Path, per_task: int, *, longest: int = 400) -> tuple[Sequence, ...]:
-    """`per_task` questions of each held-out set, read by the checkpoint's own tokenizer; longer ones are left out."""
+    """`per_task` questions of each held-out set, read by the checkpoint's own tokenizer; longer ones are left out.
+
+    Raises:
+        CheckpointError: the checkpoint has no tokenizer.
+    """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if not (folder / TOKENIZER).is_file():
+        raise CheckpointError(
+            f"no `{TOKENIZER}` in `{folder}`",
+            required="the tokenizer that came with the checkpoint",
+            hint="glm-rocm validate MODEL --level ops",
+        )
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     found = []
     for name, task in TASKS.items():
         random, taken = Random(f"{name}/{SEED}"), 0

@@ -15,6 +15,7 @@ from glm_rocm.cli import main
 from glm_rocm.errors import EngineError, TargetError, UsageError
 from glm_rocm.validate import ops, run
 from glm_rocm.validate.machine import machine
+from glm_rocm.validate.results import Report
 from glm_rocm.validate.run import Wishes, validate
 from glm_rocm.validate.server import Server, ask, verdict
 from glm_rocm.validate.started import started
@@ -34,6 +35,7 @@ def test_cut_keeps_the_remainder_of_a_block() -> None:
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wishes = Wishes(target="cpu", levels=("ops",), quick=True, out=tmp_path)
+    monkeypatch.setattr(run, "fingerprint", lambda *arguments: "sources that stay as they are")
     ran = []
     real = ops.OpCase.run
 
@@ -202,3 +204,10 @@ def test_verdict_tells_engine_plug_in_and_kernels_apart() -> None:
     assert verdict(good, good, ()) == "the server agrees with the reference"
     assert verdict(good, bad, good).endswith("lies in the plug-in")
     assert verdict(good, bad, bad).endswith("engine or its checkpoint")
+
+
+def test_a_baseline_of_another_target_is_refused(tmp_path: Path) -> None:
+    made = Report("pocket-glm", "gfx942", "emulated", ("ops",), "2026-01-01T00:00:00", {})
+    (tmp_path / "report.json").write_text(made.to_json())
+    with pytest.raises(UsageError, match="pocket-glm on gfx942; one of pocket-glm on cpu"):
+        validate(Wishes(target="cpu", baseline=tmp_path / "report.json"))
