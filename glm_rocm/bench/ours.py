@@ -42,7 +42,7 @@ def on_a_cpu(inputs: Inputs) -> tuple[Tensor, ...]:
 
 def choosers(inputs: Inputs, target: Target) -> dict[str, sampling.Chooser]:
     """Which workgroups of a sampled case run."""
-    from glm_rocm_kernels.moe import Plan
+    from glm_rocm_kernels.moe_call import Plan
 
     case, t = inputs.case, inputs.tensors
     experts, hidden, n = t["w2"].shape
