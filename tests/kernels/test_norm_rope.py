@@ -190,7 +190,7 @@ def test_fp8_cache_saturates(target: object, device: torch.device) -> None:
     check_store(case, device, k_scale=1e-3, v_scale=1e-3)
 
 
-@pytest.mark.parametrize("tokens", [0, 300])
+@pytest.mark.parametrize("tokens", [0, pytest.param(300, marks=pytest.mark.slow)])
 def test_any_number_of_tokens_in_one_launch(device: torch.device, tokens: int) -> None:
     check_store(store_case(tokens, heads=2, d=16, rotary_dim=8, dtype=torch.float32), device)
 
