@@ -63,7 +63,7 @@ GATES = {
         Gate("carried.float8", "calc_diff of the worst token after the layer, errors carried along", 2e-2, POCKET),
         Gate("checkpoint", "troubles of the checkpoint's own", 0, "a checkpoint is as it was published or it is not"),
         Gate("model.hidden", "calc_diff of the worst token's hidden state after a layer", 1.0, POCKET),
-        Gate("model.hidden_mean", "mean calc_diff of the hidden states after a layer", 1e-2, POCKET),
+        Gate("model.hidden_mean", "mean calc_diff of the hidden states after a layer", 6e-3, POCKET),
         Gate("model.kl_mean", "mean KL divergence of the next token, nats", 6e-3, POCKET),
         Gate("model.kl_p99", "99th percentile of the KL divergence, nats", 8e-2, POCKET),
         Gate("model.kl_max", "largest KL divergence, nats", 3.2, POCKET),
