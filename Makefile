@@ -5,13 +5,13 @@ ENV   := .venvs/vllm
 PY    := $(ENV)/bin/python
 RUN   := $(ENV)/bin/glm-rocm
 # On small models and busy cores a second thread spins more than it computes; `serve` chooses for itself.
-test test-fast: export OMP_NUM_THREADS ?= 1
+test test-fast test-kernels test-long: export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 MODEL ?=
 ARGS  ?=
 
-.PHONY: help serve test test-fast lint fix bench-cpu pictures env clean
+.PHONY: help serve test test-fast test-kernels test-long lint fix bench-cpu pictures env clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -19,11 +19,19 @@ help: ## List the targets.
 serve: $(ENV)/.serve ## Serve the pocket GLM (or MODEL=...) at 127.0.0.1:8000 through a real vLLM.
 	@$(RUN) serve $(MODEL) $(ARGS)
 
-test: lint $(ENV)/.dev ## Everything that a machine without an accelerator can run.
-	@$(PY) -m pytest $(ARGS)
+test: lint $(ENV)/.dev ## All that a machine without an accelerator can run, but for what test-long has.
+	@$(PY) -m pytest -m "not long" $(ARGS)
 
-test-fast: $(ENV)/.dev ## Everything that needs neither a running vLLM nor more than a few seconds a test.
-	@$(PY) -m pytest -m "not slow and not vllm" $(ARGS)
+test-long: $(ENV)/.dev ## Every kernel compiled for every architecture, and all kernel tests in the interpreter.
+	@$(PY) -m pytest -m long $(ARGS)
+
+KERNEL_TESTS := tests/kernels tests/compile tests/interpreter tests/emulator tests/bench tests/validate
+
+test-kernels: $(ENV)/.dev ## The kernels, the emulator, and what stands on them; ARGS="--target gfx942" for one card.
+	@$(PY) -m pytest -m "not slow and not long" $(KERNEL_TESTS) $(ARGS)
+
+test-fast: $(ENV)/.dev ## The rest of the house, without a running vLLM or a test of more than a few seconds.
+	@$(PY) -m pytest -m "not slow and not vllm" $(KERNEL_TESTS:%=--ignore=%) $(ARGS)
 
 lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house.
 	@$(ENV)/bin/ruff format --check --quiet . || { echo "hint: make fix" >&2; exit 1; }

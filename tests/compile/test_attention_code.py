@@ -55,7 +55,7 @@ def cases() -> list[Any]:
     every += [(arch, *case, 8) for arch in ARCHS[2:] for case in (CASES[0], CASES[2], CASES[3], CASES[6])]
     every += [(arch, batch, torch.bfloat16, 16, 1) for arch in QUICK_ARCHS for batch in ("decode", "mixed")]
     quick = [(arch, *case, 8) for arch in QUICK_ARCHS for case in QUICK_CASES]
-    return [case if case in quick else pytest.param(*case, marks=pytest.mark.slow) for case in every]
+    return [case if case in quick else pytest.param(*case, marks=pytest.mark.long) for case in every]
 
 
 @pytest.mark.parametrize(("arch", "batch", "cache", "block_size", "tp"), cases(), ids=str)
@@ -73,7 +73,7 @@ def test_attention(
         hold(kernel, type_of(dtype), type_of(stored))
 
 
-@pytest.mark.parametrize("arch", [*QUICK_ARCHS, *(pytest.param(a, marks=pytest.mark.slow) for a in ARCHS[2:])])
+@pytest.mark.parametrize("arch", [*QUICK_ARCHS, *(pytest.param(a, marks=pytest.mark.long) for a in ARCHS[2:])])
 @pytest.mark.parametrize("fp8", [False, True], ids=["bf16 cache", "FP8 cache"])
 def test_store(compiled: Any, hold: Any, fp8_of: Any, arch: str, fp8: bool) -> None:
     k = torch.empty(64, 1, 128, dtype=torch.bfloat16)

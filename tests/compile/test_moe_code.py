@@ -58,7 +58,7 @@ def cases() -> list[Any]:
     quick = [(arch, 1, bf16, quant, GLM, 192) for arch in QUICK_ARCHS for quant in QUANTS]
     quick += [(arch, 4096, bf16, "channel_token", GLM, 192) for arch in QUICK_ARCHS]
     quick += [("gfx942", 16, bf16, "channel_token", AIR, 176)]
-    return [case if case in quick else pytest.param(*case, marks=pytest.mark.slow) for case in every]
+    return [case if case in quick else pytest.param(*case, marks=pytest.mark.long) for case in every]
 
 
 def name(value: Any) -> str:
@@ -89,7 +89,7 @@ def test_experts(
         hold(kernel, type_of(product))
 
 
-@pytest.mark.parametrize("arch", [*QUICK_ARCHS, *(pytest.param(a, marks=pytest.mark.slow) for a in ARCHS[2:])])
+@pytest.mark.parametrize("arch", [*QUICK_ARCHS, *(pytest.param(a, marks=pytest.mark.long) for a in ARCHS[2:])])
 def test_route(compiled: Any, hold: Any, arch: str) -> None:
     for kernel in compiled(arch, lambda: route(torch.empty(4096, 160), torch.empty(160), top_k=8)):
         hold(kernel)

@@ -37,7 +37,7 @@ def layer(rows: int, dtype: torch.dtype, product: torch.dtype, quant: str, outpu
 
 def marked(arch: str, *values: Any) -> Any:
     """A case that a quick run leaves out."""
-    return pytest.param(arch, *values, marks=pytest.mark.slow)
+    return pytest.param(arch, *values, marks=pytest.mark.long)
 
 
 LAYERS = [

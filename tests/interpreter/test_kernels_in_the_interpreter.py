@@ -13,7 +13,7 @@ import pytest
 KERNELS = Path(__file__).parents[1] / "kernels"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_kernels_in_the_interpreter() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
