@@ -9,7 +9,7 @@ from __future__ import annotations
 from glm_rocm.backends.declare import BLOCKS, DTYPES, EXACT, FP8, QUANTS, SAME_BITS, divides, rotary_fits
 from glm_rocm.ops.kernel import Evidence, Kernel, Tolerance, one_of
 
-TOLERANCE = EXACT | {"float8": Tolerance(calc_diff=1e-4, max_abs=1e-1)}
+TOLERANCE = EXACT | {"float8": Tolerance(calc_diff=3e-4, max_abs=1e-1)}
 
 
 def _ran(test: str, *dtypes: str) -> tuple[Evidence, ...]:

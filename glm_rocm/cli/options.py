@@ -47,7 +47,7 @@ Tp = Annotated[
         "--tp",
         min=1,
         metavar="N",
-        help="Tensor parallelism; the all devices by default.",
+        help="Tensor parallelism; all devices by default.",
         envvar="GLM_ROCM_TP",
         rich_help_panel=_MODEL,
     ),
