@@ -304,8 +304,9 @@ def test_access_beyond_a_tensor_names_it_and_the_line() -> None:
     assert (error.tensor, error.offset) == ("x", 4000)
     assert error.place.source is not None
     file, line = error.place.source
-    assert file == __file__
-    assert "tl.load(x + at + 1" in Path(file).read_text().splitlines()[line - 1]
+    # By name: Triton's cache may hold the code of another checkout's equal kernel.
+    assert Path(file).name == Path(__file__).name
+    assert "tl.load(x + at + 1" in Path(__file__).read_text().splitlines()[line - 1]
 
 
 def test_output_that_is_read_before_it_is_written_is_undefined() -> None:

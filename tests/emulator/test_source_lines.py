@@ -51,5 +51,6 @@ def test_store_of_a_triton_kernel_is_found_where_it_is_written() -> None:
             found.add(line_of(compiled.asm["hsaco"], at))
         at += instruction.size
     ((file, line),) = found
-    assert file == memory.__file__
-    assert "tl.store(target + at" in Path(file).read_text().splitlines()[line - 1]
+    # By name: Triton's cache may hold the code of another checkout's equal kernel.
+    assert Path(file).name == Path(str(memory.__file__)).name
+    assert "tl.store(target + at" in Path(str(memory.__file__)).read_text().splitlines()[line - 1]
