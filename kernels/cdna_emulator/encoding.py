@@ -8,6 +8,9 @@ because it looks at the second half alone (0.14.0; the tests hold both against e
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -75,10 +78,21 @@ class _Layout(NamedTuple):
     size: int
 
 
+@contextmanager
+def _recursion_limit_kept() -> Iterator[None]:
+    """Importing tinygrad raises the process's limit to 10,000 (schedule/rangeify.py), which is not ours to change."""
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 @cache
 def _layouts() -> dict[str, _Layout]:
-    from tinygrad.renderer.amd.dsl import EnumBitField, FixedBitField, Inst
-    from tinygrad.runtime.autogen.amd.cdna import ins
+    with _recursion_limit_kept():
+        from tinygrad.renderer.amd.dsl import EnumBitField, FixedBitField, Inst
+        from tinygrad.runtime.autogen.amd.cdna import ins
 
     found = {}
     classes: dict[str, Any] = vars(ins)
@@ -153,7 +167,8 @@ def _variant(encoding: str, word: int) -> str:
 
 @cache
 def _form(encoding: str, opcode: int) -> Form:
-    from tinygrad.runtime.autogen.amd.cdna.operands import OPERANDS
+    with _recursion_limit_kept():
+        from tinygrad.runtime.autogen.amd.cdna.operands import OPERANDS
 
     operation = _layouts()[encoding].operations.get(opcode)
     if operation is None:

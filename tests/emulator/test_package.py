@@ -22,6 +22,14 @@ def test_import_is_free() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_decoding_leaves_the_process_as_it_was() -> None:
+    code = (
+        "import sys; from cdna_emulator.encoding import split; limit = sys.getrecursionlimit();"
+        "split((0xBF810000).to_bytes(4, 'little'), 0); sys.exit(sys.getrecursionlimit() != limit)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_name_offered_is_there_and_no_other() -> None:
     assert cdna_emulator.__all__ == dir(cdna_emulator)
     for name in cdna_emulator.__all__:
