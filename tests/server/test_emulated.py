@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 QUESTIONS = ("What is 12 + 30?", "What is 45 + 6?", "Who are you?")
-LEAST_TOKENS_PER_SECOND = 2.0
 
 
 def answers(server: Any, **more: Any) -> list[str]:
@@ -46,9 +44,5 @@ def test_machine_code_gives_the_cpus_tokens(
     server = start_server(server_folder, "pocket", port, "--emulate", card, "--dtype", "float32")
     try:
         assert answers(server) == answers(plain)
-        started = time.monotonic()
-        asked = server.client().completions.create(model=server.model, prompt="1 2 3", max_tokens=32, temperature=0)
-        speed = asked.usage.completion_tokens / (time.monotonic() - started)
-        print(f"{card}: {speed:.1f} tokens a second")
     finally:
         assert server.stop() == 0
