@@ -1,7 +1,7 @@
 """GLM's mixture of experts: `route` chooses each token's experts, `experts` runs them, `moe` does both.
 
-Launches: `route` one; `experts` and `moe` four, whatever the batch: prepare (route, align, quantise), gate and up,
-down, sum. No result is summed in an order that timing decides.
+Launches: `route` one; `experts` four (prepare, gate and up, down, sum); `moe` four up to ROUTED_TOGETHER tokens, where
+the first launch also routes, and five beyond. No result is summed in an order that timing decides.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from torch import Tensor
 from glm_rocm_kernels._triton import current_arch
 from glm_rocm_kernels.checks import MIN_SCALE
 from glm_rocm_kernels.errors import KernelArgumentError
-from glm_rocm_kernels.launch import LaunchChoice, choose, launch
+from glm_rocm_kernels.launch import choose, launch
 from glm_rocm_kernels.moe_call import BLOCK, Plan, Routing, check_experts, check_routing, next_power_of_two
 from glm_rocm_kernels.moe_details._down import down_kernel, sum_kernel
 from glm_rocm_kernels.moe_details._gate_up import gate_up_kernel
 from glm_rocm_kernels.moe_details._prepare import prepare_kernel
 from glm_rocm_kernels.moe_details._route import route_kernel
 
+ROUTED_TOGETHER = 64
+"""Tokens up to which one workgroup routes and aligns: more would wait for it longer than for a second launch."""
 FINISH_ELEMENTS = 512
 """Elements of a row block that a warp finishes at a time: 8 registers a lane and tensor."""
 
@@ -135,6 +137,22 @@ def moe(
     check_routing(logits, bias, routing)
     if x.shape[0] != logits.shape[0]:
         raise KernelArgumentError("logits", f"of {logits.shape[0]} tokens", f"{x.shape[0]}, those of `x`")
+    if x.shape[0] > ROUTED_TOGETHER:
+        ids, weights = route(
+            logits, bias, top_k=top_k, n_group=n_group, topk_group=topk_group, normalize=normalize, scale=scale
+        )
+        return experts(
+            x,
+            w13,
+            w2,
+            ids,
+            weights,
+            w13_scale=w13_scale,
+            w2_scale=w2_scale,
+            quant=quant,
+            expert_map=expert_map,
+            out=out,
+        )
     ids = torch.empty(x.shape[0], top_k, dtype=torch.int32, device=x.device)
     weights = torch.empty(x.shape[0], top_k, dtype=torch.float32, device=x.device)
     plan = check_experts(x, w13, w2, ids, weights, w13_scale, w2_scale, quant, expert_map, out, written=False)
@@ -163,18 +181,12 @@ def _run(
     gate_up, down, total = plan.gate_up, plan.choice("down"), plan.choice("sum")
     order = new(plan.blocks * gate_up["BLOCK_M"], dtype=torch.int32)
     block_expert, arrivals = new(2, plan.blocks, dtype=torch.int32)
-    prepare = plan.choice("prepare")
-    chunks, chunk_pairs = -(-plan.tokens // prepare["TOKENS"]), prepare["TOKENS"] * next_power_of_two(plan.top_k)
-    chunk_order, chunk_counts, chunk_ends = None, None, None
-    if chunks > 1:
-        chunk_order = new(chunks, chunk_pairs, dtype=torch.int32)
-        chunk_counts, chunk_ends = new(2, chunks, next_power_of_two(plan.experts), dtype=torch.int32)
     codes, x_scale = x, None
     if plan.fp8:
         codes = new(plan.tokens, plan.hidden, dtype=plan.product)
         x_scale = new(plan.tokens, plan.scales(plan.hidden), dtype=torch.float32)
-    tables = (order, block_expert, arrivals, chunk_order, chunk_counts, chunk_ends)
-    _prepare(plan, prepare, chunks, x, ids, weights, expert_map, tables, codes, x_scale, routed)
+    tables = (order, block_expert, arrivals)
+    _prepare(plan, x, ids, weights, expert_map, tables, codes, x_scale, routed)
 
     n, splits = plan.intermediate, plan.splits
     partial = None
@@ -199,12 +211,8 @@ def _run(
         hidden_scale,
         codes.stride(0),
         plan.pairs,
-        chunks,
         N_2=n_2,
         TOP_K=plan.top_k,
-        EXPERTS_2=next_power_of_two(plan.experts),
-        PAIRS=chunk_pairs,
-        FIND=chunks > 1,
         LIMIT=plan.limit,
         MIN_SCALE=MIN_SCALE,
         FINISH_ROWS=min(max(FINISH_ELEMENTS * gate_up.options["num_warps"] // n_2, 1), gate_up["BLOCK_M"]),
@@ -254,21 +262,21 @@ def _run(
 
 def _prepare(
     plan: Plan,
-    choice: LaunchChoice,
-    chunks: int,
     x: Tensor,
     ids: Tensor,
     weights: Tensor,
     expert_map: Tensor | None,
-    tables: tuple[Tensor | None, ...],
+    tables: tuple[Tensor, Tensor, Tensor],
     codes: Tensor,
     x_scale: Tensor | None,
     routed: tuple[Routing, Tensor, Tensor] | None,
 ) -> None:
     """The first launch: route where asked, align, quantise x."""
+    choice = plan.choice("prepare")
     routing, logits, bias = routed or (Routing(plan.top_k, 1, 1, False, 1.0), None, None)
     router_experts = plan.experts if logits is None else logits.shape[1]
     scales = plan.scales(plan.hidden)
+    chunks = -(-plan.tokens // choice["TOKENS"])
     launch(
         prepare_kernel,
         (chunks + (plan.tokens if plan.fp8 else 0),),

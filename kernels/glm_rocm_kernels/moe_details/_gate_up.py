@@ -11,7 +11,6 @@ from __future__ import annotations
 import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
-from glm_rocm_kernels.moe_details._align import find_expert, find_pairs
 from glm_rocm_kernels.moe_details._tiles import load_tile, rows_of_block
 from glm_rocm_kernels.quant_details._quantize import largest_magnitude, scale_of, to_codes
 
@@ -127,22 +126,15 @@ def gate_up_kernel(
     order,
     block_expert,
     arrivals,
-    chunk_order,
-    chunk_counts,
-    chunk_ends,
     partial,
     hidden,
     hidden_scale,
     stride_x,
     pairs,
-    chunks,
     HIDDEN: tl.constexpr,
     N: tl.constexpr,
     N_2: tl.constexpr,
     TOP_K: tl.constexpr,
-    EXPERTS_2: tl.constexpr,
-    PAIRS: tl.constexpr,
-    FIND: tl.constexpr,
     QUANT: tl.constexpr,
     LIMIT: tl.constexpr,
     MIN_SCALE: tl.constexpr,
@@ -157,30 +149,14 @@ def gate_up_kernel(
     PRECISION: tl.constexpr,
     WARPS: tl.constexpr,
 ):
-    """Grid (tiles of N, blocks, SPLITS). `partial`: h in fp32, or gate and up of each split; see `_finish`.
-
-    FIND: the batch has several chunks, and the tables of blocks are not there yet: see `_align`. The first program of
-    each block writes them for the products to come.
-    """
+    """Grid (tiles of N, blocks, SPLITS). `partial`: h in fp32, or gate and up of each split; see `_finish`."""
     tile = tl.program_id(0)
     block = tl.program_id(1)
     split = tl.program_id(2)
-    if FIND:
-        expert, row, count = find_expert(chunk_counts, block, chunks, EXPERTS_2, BLOCK_M, 4 * WARPS)
-        if tile + split == 0:
-            tl.store(block_expert + block, expert)
-    else:
-        expert = tl.load(block_expert + block)
+    expert = tl.load(block_expert + block)
     if expert < 0:
         return
-    if FIND:
-        found = find_pairs(chunk_order, chunk_counts, chunk_ends, expert, row, count, chunks, PAIRS, EXPERTS_2, BLOCK_M)
-        if tile + split == 0:
-            tl.store(order + block * BLOCK_M + tl.arange(0, BLOCK_M), found)
-        valid = found >= 0
-        pair = tl.where(valid, found, tl.max(found, 0))
-    else:
-        pair, valid = rows_of_block(order, block, BLOCK_M)
+    pair, valid = rows_of_block(order, block, BLOCK_M)
     token = pair // TOP_K
     x_rows = token * stride_x
     n = tile * BLOCK_N + tl.arange(0, BLOCK_N)

@@ -65,12 +65,6 @@ def test_token_counts_of_a_prefill(moe_case: Build, tokens: int, quant: str, dty
     moe_case(tokens, experts=16, top_k=4, hidden=64, intermediate=48, quant=quant, dtype=dtype).hold()
 
 
-@pytest.mark.slow
-def test_more_chunks_than_are_searched_together(moe_case: Build) -> None:
-    """4,200 tokens are 33 chunks of 128."""
-    moe_case(4200, experts=3, top_k=1, hidden=64, intermediate=16).hold()
-
-
 @pytest.mark.parametrize("quant", QUANTS)
 def test_every_token_wants_the_same_experts(moe_case: Build, quant: str) -> None:
     """More pairs of one expert than a block of rows holds."""
