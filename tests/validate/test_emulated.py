@@ -17,7 +17,7 @@ import pytest
     [
         ("gfx942", "ops,block,model", "emulated"),
         ("gfx950", "ops,block,model", "emulated"),
-        ("interpret", "block", "interpreted"),
+        pytest.param("interpret", "block", "interpreted", marks=pytest.mark.long),
     ],
 )
 def test_quick_suite_passes_on(target: str, levels: str, evidence: str, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_first_stage_to_go_wrong_is_the_faulty_one(fault: Fault, cpu: Machine, p
     assert missed[0].op == fault.where
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_sound_is_flagged_over_200_seeds(cpu: Machine, pocket: ModelSpec) -> None:
     few = [case for case in cases(pocket, cpu) if case.m in (3, 9, 12, 19, 23)]
     for seed in range(200):
