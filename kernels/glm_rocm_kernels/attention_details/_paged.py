@@ -1,9 +1,9 @@
 """Attention of one tile of query rows to one split of its sequence's context: online softmax over the pages.
 
-A tile holds rows of one KV head, (query, head) pairs packed one after the other, so that 12 heads waste a quarter of a
-16-row matrix tile with one query and nothing with four; it reads each key and value once for all of them. TILES of TILE
-rows share what is loaded. Nothing here reads an exponent of the first split's: each split leaves its maximum, sum and
-unnormalised result to `_combine`, or the finished rows where the context is one split.
+A tile holds rows of one KV head, (query, head) pairs packed one after the other: 12 heads waste a quarter of a 16-row
+matrix tile with one query and nothing with four, and each key and value is read once for all of them. TILES of TILE
+rows share what a turn of the loop loads. Where the context is one split the rows are finished here; else each split
+leaves its maximum, sum and unnormalised result to `_combine`.
 """
 
 import triton.language as tl

@@ -15,6 +15,8 @@ Build = Callable[..., Any]
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 MIXED = [(1, 5), (1, 40), (19, 19), (2, 50), (0, 0), (7, 45), (1, 1), (3, 16)]
 """Prefill, chunked prefill, decode, verify and a sequence without a query."""
+TILES = {1: [(1, 70), (1, 33)], 2: [(2, 70), (2, 33)], 3: [(4, 70), (3, 33)]}
+"""Batches of few queries whose 12 heads fill that many tiles of 16 rows, without rows of padding."""
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -25,18 +27,25 @@ def test_prefill_chunk_decode_and_verify_in_one_batch(
     attention_case(MIXED, block_size=block_size, dtype=dtype).hold(attention)
 
 
-@pytest.mark.parametrize("block_size", [1, 3, 8, 16, 48, 64, 128])
-def test_every_kind_of_page(attention_case: Build, block_size: int) -> None:
-    attention_case([(1, 70), (4, 33)], block_size=block_size).hold(attention)
+@pytest.mark.parametrize("tiles", TILES)
+@pytest.mark.parametrize("block_size", [1, 3, 16, 64, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 48, 128))])
+def test_every_kind_of_page(attention_case: Build, block_size: int, tiles: int) -> None:
+    attention_case(TILES[tiles], block_size=block_size, padding=0).hold(attention)
 
 
-@pytest.mark.parametrize("fp8_block_size", [1, 16])
-@pytest.mark.parametrize("sequences", [[(1, 70), (1, 33)], [(4, 70)], [(40, 70), (1, 20)]], ids=str)
+@pytest.mark.parametrize("tiles", TILES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_every_dtype(attention_case: Build, dtype: torch.dtype, tiles: int) -> None:
+    attention_case(TILES[tiles], dtype=dtype, padding=0).hold(attention)
+
+
+@pytest.mark.parametrize("block_size", [1, 16])
+@pytest.mark.parametrize("sequences", [*TILES.values(), [(40, 70), (1, 20)]], ids=str)
 def test_fp8_cache_with_scales(
-    attention_case: Build, target: Any, sequences: list[tuple[int, int]], fp8_block_size: int
+    attention_case: Build, target: Any, sequences: list[tuple[int, int]], block_size: int
 ) -> None:
-    case = attention_case(sequences, kv_dtype=target.fp8, block_size=fp8_block_size, k_scale=0.02, v_scale=0.03)
-    case.hold(attention)
+    options = {"kv_dtype": target.fp8, "k_scale": 0.02, "v_scale": 0.03, "padding": 0}
+    attention_case(sequences, block_size=block_size, **options).hold(attention)
 
 
 def test_fp8_cache_under_fp32_queries(attention_case: Build, target: Any) -> None:
@@ -50,7 +59,7 @@ def test_ratio_12_in_every_cache_layout(attention_case: Build, heads: int, kv_he
     attention_case([(1, 9), (3, 20)], heads=heads, kv_heads=kv_heads, layout=layout).hold(attention)
 
 
-@pytest.mark.parametrize("ratio", [1, 3, 7, 16, 20, 48, 50])
+@pytest.mark.parametrize("ratio", [1, 7, 50, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 16, 20, 48))])
 def test_other_ratios(attention_case: Build, ratio: int) -> None:
     attention_case([(1, 20), (2, 17), (9, 9)], heads=ratio).hold(attention)
 
@@ -63,26 +72,26 @@ def test_other_head_dimensions(attention_case: Build, head_dim: int, dtype: torc
 
 @pytest.mark.parametrize("queries", [1, 2, 3, 4, 5, 16, 17, 33])
 def test_query_counts_around_the_tiles(attention_case: Build, queries: int) -> None:
-    attention_case([(queries, queries + 5)]).hold(attention)
+    attention_case([(queries, queries + 5)], padding=0).hold(attention)
 
 
 @pytest.mark.parametrize("context", [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 513])
 def test_contexts_around_the_turns_and_splits(attention_case: Build, context: int) -> None:
-    attention_case([(1, context)]).hold(attention)
+    attention_case([(1, context)], padding=0).hold(attention)
 
 
 def test_contexts_far_apart(attention_case: Build) -> None:
-    attention_case([(1, 1 + (index * 337) % 900) for index in range(5)], block_size=64).hold(attention)
+    attention_case([(1, 1 + (index * 337) % 900) for index in range(5)], block_size=64, padding=0).hold(attention)
 
 
 def test_more_splits_than_the_combination_adds_at_once(attention_case: Build) -> None:
-    attention_case([(1, 1300)], block_size=64).hold(attention)
+    attention_case([(1, 1300)], block_size=64, padding=0).hold(attention)
 
 
 @pytest.mark.parametrize("queries", [1, 4])
 def test_a_table_far_wider_than_the_context(attention_case: Build, queries: int) -> None:
     """What an engine passes that captured a graph for its longest context: most splits have no work."""
-    case = attention_case([(queries, 40)])
+    case = attention_case([(queries, 40)], padding=0)
     q, k_cache, v_cache, table, *rest = case.arguments
     wide = torch.full((1, 512), 2**30, dtype=torch.int32, device=table.device)
     wide[:, : table.shape[1]] = table
@@ -125,19 +134,19 @@ def test_batch_without_a_query_gives_zeros(attention_case: Build, sequences: lis
 
 
 def test_results_are_equal_bit_for_bit_however_often(attention_case: Build) -> None:
-    case = attention_case([(1, 500), (4, 300), (12, 20)])
+    case = attention_case([(1, 200), (4, 100), (12, 20)])
     first = attention(*case.arguments, **case.options)
     assert torch.equal(first, attention(*case.arguments, **case.options))
 
 
-@pytest.mark.parametrize("sequences", [[(1, 70), (4, 33)], [(40, 40)]], ids=str)
+@pytest.mark.parametrize("sequences", [*TILES.values(), [(40, 40)]], ids=str)
 def test_no_race_no_undefined_value_no_missing_wait(
     case_on: Build, target: Any, sequences: list[tuple[int, int]]
 ) -> None:
     if target.name not in ("gfx942", "gfx950"):
         pytest.skip("only the emulator checks races, undefined values and waits")
     with target.run(check_races=True, check_undefined=True, check_waits=True):
-        case_on(target.device, sequences).hold(attention)
+        case_on(target.device, sequences, padding=0).hold(attention)
 
 
 @pytest.mark.parametrize(
