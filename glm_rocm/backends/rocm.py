@@ -13,7 +13,7 @@ from glm_rocm.ops.kernel import Evidence, Kernel, Reason, Tolerance, module_pres
 from glm_rocm.target import Target
 
 ARCHS = ("gfx942", "gfx950")
-HEAD_DIMS = (64, 128, 256)
+HEAD_DIMS = (32, 64, 128)
 
 TOLERANCE = EXACT | {"float8": Tolerance(calc_diff=1e-3, max_abs=1e-1)}
 """FP8 on the same bits (DeepGEMM's gate for FP8, testing/numeric.py)."""

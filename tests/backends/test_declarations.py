@@ -145,8 +145,12 @@ REFUSED_BY_TRITON = {
         AttentionProblem(12, 1, 128, 16, "bfloat16", "float8_e4m3fn"),
         "kv_dtype float8_e4m3fn, required bfloat16 or float8_e4m3fnuz on gfx942",
     ),
-    "head size": ("mi300x", AttentionProblem(12, 1, 96, 16, "bfloat16", "bfloat16"), "head_dim 96, required one of 64"),
+    "head size": ("mi300x", AttentionProblem(12, 1, 96, 16, "bfloat16", "bfloat16"), "head_dim 96, required one of 32"),
 }
+
+
+def test_attention_declares_the_head_sizes_that_its_kernel_takes() -> None:
+    assert rocm.HEAD_DIMS == importlib.import_module("glm_rocm_kernels.attention").HEAD_DIMS
 
 
 @pytest.mark.parametrize(("card", "problem", "reason"), REFUSED_BY_TRITON.values(), ids=REFUSED_BY_TRITON)
