@@ -12,8 +12,8 @@ from glm_rocm.errors import EngineError, UsageError
 PREFERENCE = ("vllm", "sglang", "transformers")
 """The order in which `--engine auto` looks for an installed engine that serves."""
 
-SHARED = {"base", "hook"}
-"""Modules beside the engines that are none: what an engine must offer, and how a hook is checked."""
+SHARED = {"active", "base", "hook"}
+"""Modules beside the engines that are none: what an engine must offer, the plan of a process, how a hook is checked."""
 
 
 def engine_names() -> list[str]:

@@ -23,7 +23,7 @@ def register() -> None:
     """
     if not os.environ.get(PLAN_VARIABLE):
         return
-    from glm_rocm.engines.vllm.active import active_plan
+    from glm_rocm.engines.active import active_plan
     from glm_rocm.engines.vllm.install import install
 
     plan = active_plan()

@@ -18,7 +18,7 @@ from vllm.v1.attention.backend import (
     MultipleOf,
 )
 
-from glm_rocm.engines.vllm.active import chosen, kernel, require_attention, store_kernel
+from glm_rocm.engines.active import chosen, kernel, require_attention, store_kernel
 
 logger = init_logger("vllm.glm_rocm")
 

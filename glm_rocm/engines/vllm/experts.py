@@ -21,7 +21,7 @@ from vllm.model_executor.layers.quantization.utils.quant_utils import (
     kFp8StaticChannelSym,
 )
 
-from glm_rocm.engines.vllm.active import active_plan, kernel
+from glm_rocm.engines.active import active_plan, kernel
 from glm_rocm.engines.vllm.ops import experts_op
 
 SCHEMES: dict[tuple[QuantKey | None, QuantKey | None], str] = {

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from glm_rocm.backends import emulation
+from glm_rocm.engines.active import chosen
 from glm_rocm.engines.hook import Hook
 from glm_rocm.engines.vllm import hooks
-from glm_rocm.engines.vllm.active import chosen
 from glm_rocm.engines.vllm.versions import SUPPORTED, found_version, is_supported
 from glm_rocm.errors import EngineError
 from glm_rocm.plan import Plan

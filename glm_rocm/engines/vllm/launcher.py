@@ -43,7 +43,7 @@ def check_plugin() -> None:
             for the entry point of an installed package, and without it would serve with its own kernels in silence.
         PlanError: the plan cannot be read.
     """
-    from glm_rocm.engines.vllm.active import active_plan
+    from glm_rocm.engines.active import active_plan
 
     check_version()
     plan = active_plan()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from glm_rocm.engines.vllm.active import kernel
+from glm_rocm.engines.active import kernel
 
 
 @torch.library.custom_op("glm_rocm::experts", mutates_args=("out",))

@@ -117,7 +117,7 @@ def test_a_hook_that_differs_is_refused_by_name(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_unreadable_plan_is_a_plan_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from glm_rocm.engines.vllm.active import active_plan
+    from glm_rocm.engines.active import active_plan
 
     monkeypatch.setenv("GLM_ROCM_PLAN", str(tmp_path))  # a folder
     active_plan.cache_clear()

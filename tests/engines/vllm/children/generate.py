@@ -14,7 +14,7 @@ import json
 import sys
 from typing import Any
 
-from glm_rocm.engines.vllm.active import active_plan
+from glm_rocm.engines.active import active_plan
 
 calls: collections.Counter[str] = collections.Counter()
 

@@ -1,4 +1,4 @@
-"""The plan that this process serves, and the kernels it chose. Nothing here imports vLLM or torch."""
+"""The plan that this process serves, and the kernels it chose. Nothing here imports an engine or torch."""
 
 from __future__ import annotations
 
