@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; an error is shown as `error:` and `hint:`, never as a traceback."""
     words, engine_words = _split(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
     try:
-        code = app(words, prog_name="glm-rocm", obj=engine_words, standalone_mode=False)
+        words, passed = serve.passed_on(words, engine_words)
+        code = app(words, prog_name="glm-rocm", obj=passed, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except GlmRocmError as error:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,41 @@ OUR_FLAGS = ("--host", "--port", "--api-key", "--served-model-name", "--shutdown
 QUESTION = "What is 12 + 30?"
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What goes from the command line to the engine, and what SGLang's flags among our own became.
+
+    Attributes:
+        behind: the words behind `--`, as they are.
+        sglang: SGLang's flags before it that have no counterpart here; no other engine takes them.
+        notes: what became of the others, for the plan's reader.
+        tool_parser: the layout of tool calls that was asked for; empty: none was.
+    """
+
+    behind: tuple[str, ...] = ()
+    sglang: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    tool_parser: str = ""
+
+
+def passed_on(words: list[str], behind: list[str]) -> tuple[list[str], Passed]:
+    """The words that are for our own parser, and what is passed on beside them.
+
+    Args:
+        words: the command line up to `--`.
+        behind: what follows.
+
+    Raises:
+        UsageError: a flag of SGLang's that means nothing here.
+    """
+    if words[:1] != ["serve"]:
+        return words, Passed(tuple(behind))
+    from glm_rocm.engines.sglang.flags import translate
+
+    made = translate(words)
+    return list(made.words), Passed(tuple(behind), made.engine, made.notes, made.tool_parser)
+
+
 def serve(
     ctx: typer.Context,
     model: options.Model = "pocket",
@@ -71,11 +106,15 @@ def serve(
     verbose: options.Verbose = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Serve MODEL (the pocket GLM by default) over an OpenAI-compatible API. What follows `--` goes to the engine."""
+    """Serve MODEL (the pocket GLM by default) over an OpenAI-compatible API. What follows `--` goes to the engine.
+
+    The SGLang flags of GLM's README are taken as they are and told back: docs/sglang-flags.md.
+    """
     from glm_rocm.engines.base import ServeOptions
     from glm_rocm.serve import Limits
 
-    refuse_our_flags(ctx.obj or ())
+    passed = ctx.obj or Passed()
+    refuse_our_flags(passed.behind)
     kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
         model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate
@@ -83,7 +122,10 @@ def serve(
     if plan_file is not None:
         refuse_plan_flags(ctx)
     made, its_engine = read_plan(plan_file) if plan_file else make(wanted, planning=dry_run)
-    asked = ServeOptions(host, port, served_name, api_key, drain_s=drain, extra=tuple(ctx.obj or ()))
+    refuse_passed(passed, made, its_engine)
+    made = replace(made, notes=(*passed.notes, *made.notes))
+    extra = (*passed.sglang, *passed.behind)
+    asked = ServeOptions(host, port, served_name, api_key, drain_s=drain, extra=extra)
     if dry_run:
         if as_json:
             show_plain(made.to_json())
@@ -135,6 +177,26 @@ def refuse_our_flags(words: Sequence[str]) -> None:
                 required="before it, as a flag of `glm-rocm serve`",
                 hint=f"glm-rocm serve MODEL {ours} ... -- ENGINE ARGUMENTS",
             )
+
+
+def refuse_passed(passed: Passed, made: Plan, engine: Engine) -> None:
+    """Flags of one engine for another, and a tool-call parser for another model.
+
+    Raises:
+        UsageError: there are such.
+    """
+    if passed.sglang and engine.name != "sglang":
+        raise UsageError(
+            f"`{passed.sglang[0]}`, a flag of SGLang, for `{engine.name}`",
+            required="`--engine sglang`",
+            hint=f"add `--engine sglang`, or drop `{passed.sglang[0]}`",
+        )
+    if passed.tool_parser not in ("", made.model.tool_parser):
+        raise UsageError(
+            f"a tool-call parser for the layout of `{passed.tool_parser}`",
+            required=f"`{made.model.tool_parser}`, in which the chat template of `{made.model.name}` has calls written",
+            hint="drop `--tool-call-parser`: the plan knows the model's",
+        )
 
 
 def refuse_plan_flags(ctx: typer.Context) -> None:

@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_support_table_is_the_one_that_the_declarations_give(tmp_path: Path) -> None:
-    made = tmp_path / "support.md"
-    subprocess.run([sys.executable, str(DOCS / "make_support.py"), str(made)], check=True)
-    assert made.read_text(encoding="utf-8") == (DOCS / "support.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["support", "sglang-flags"])
+def test_a_page_is_the_one_that_the_declarations_give(name: str, tmp_path: Path) -> None:
+    made = tmp_path / f"{name}.md"
+    maker = DOCS / f"make_{name.replace('-', '_')}.py"
+    subprocess.run([sys.executable, str(maker), str(made)], check=True)
+    assert made.read_text(encoding="utf-8") == (DOCS / f"{name}.md").read_text(encoding="utf-8")
