@@ -49,6 +49,7 @@ bench-cpu: $(ENV)/.dev ## Our kernels against vLLM's own CPU path, both served s
 pictures: $(ENV)/.dev ## Draw the README's pictures anew.
 	@$(PY) docs/make_pictures.py
 	@$(PY) docs/make_support.py
+	@$(PY) docs/make_sglang_flags.py
 	@$(PY) docs/make_bench.py
 
 env: $(ENV)/.dev ## Make the environment and nothing else.
