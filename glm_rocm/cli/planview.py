@@ -45,6 +45,9 @@ def _facts(plan: Plan, engine: str) -> Iterator[tuple[str, str]]:
     yield "engine", engine
     if plan.emulate:
         yield "kernels of", f"{plan.kernel_target.name} ({plan.kernel_target.arch}), emulated"
+    if split := plan.disaggregation:
+        each = "on devices of its own" if plan.target.vendor != "cpu" else "on the same CPU"
+        yield "servers", f"{split.prefill} for prefill, {split.decode} for decode, each {each}; one router"
     heads = f"{_count(rank.heads, 'query head')} on {_count(rank.kv_heads, 'KV head')}"
     yield "parallelism", f"TP {plan.tp}: {heads}, experts of {rank.moe_intermediate} columns per rank"
     yield "precision", f"{PRECISION_WORDS.get(plan.precision, plan.precision)}; KV cache {plan.kv_dtype}"

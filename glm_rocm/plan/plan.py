@@ -18,12 +18,13 @@ from glm_rocm.model.spec import BLOCK, ModelSpec
 from glm_rocm.ops.kernel import Kernel, Problem
 from glm_rocm.ops.select import Selection, select
 from glm_rocm.plan import records
+from glm_rocm.plan.disaggregation import Disaggregation, check_engine
 from glm_rocm.plan.memory import MEMORY_FRACTION, MemoryFit
 from glm_rocm.plan.placement import Wishes, place
 from glm_rocm.plan.problems import OPS, PROBLEMS, AnyProblem, problems_of
 from glm_rocm.target import Target
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 DTYPES = ("bfloat16", "float16", "float32")
 FP8_WORDS = ("auto", "on", "off")
 KV_WORDS = ("auto", "fp8")
@@ -52,6 +53,7 @@ class Plan:
         notes: sentences for the reader.
         emulate: `gfx942`, `gfx950` or `interpret`: the kernels are those of a card that is not here, run by the
             emulator or by Triton's interpreter on `target`, a CPU; empty: `target` runs them itself.
+        disaggregation: prefill and decode on servers of their own, each with `tp` ranks; None: one server does both.
     """
 
     model: ModelSpec
@@ -69,6 +71,14 @@ class Plan:
     selections: tuple[Selection, ...]
     notes: tuple[str, ...]
     emulate: str = ""
+    disaggregation: Disaggregation | None = None
+
+    @property
+    def devices(self) -> int:
+        """How many devices all servers take together; a CPU is shared."""
+        if self.disaggregation is None or self.target.vendor == "cpu":
+            return self.tp
+        return self.tp * self.disaggregation.servers
 
     @property
     def kernel_target(self) -> Target:
@@ -184,6 +194,7 @@ def make_plan(
     ops: Collection[str] | None = None,
     notes: Sequence[str] = (),
     emulate: str = "",
+    disaggregation: Disaggregation | None = None,
 ) -> Plan:
     """Decide everything that serving `model` on `target` needs, or say why it cannot be.
 
@@ -204,6 +215,7 @@ def make_plan(
         ops: the ops that the engine hands to our kernels; None: all. The rest stays with the engine and is not planned.
         notes: sentences to put before the plan's own.
         emulate: see `Plan.emulate`.
+        disaggregation: see `Plan.disaggregation`.
 
     Raises:
         CheckpointError: the model cannot be read or is not a GLM-4.5 to 4.7.
@@ -217,7 +229,11 @@ def make_plan(
     _check_precision(spec, card, fp8)
     compute = spec.dtype if dtype == "auto" else dtype
     cache = compute if kv_cache == "auto" else (card.fp8_dtype or "float8_e4m3fn")
-    placed = place(spec, target, Wishes(tp, context, max_seqs, mtp, compute, cache, memory_fraction, offload))
+    share = target
+    if disaggregation:
+        check_engine(engine)
+        share = disaggregation.share(target)
+    placed = place(spec, share, Wishes(tp, context, max_seqs, mtp, compute, cache, memory_fraction, offload))
     _check_blocks(spec, engine, placed.tp, compute)
     pages = block_size or (128 if card.vendor == "cpu" else 16)
     wanted = OPS if ops is None else tuple(ops)
@@ -245,6 +261,7 @@ def make_plan(
         selections=selections,
         notes=(*notes, *placed.notes, *_emulation_notes(emulate), *_notes(spec, card, selections)),
         emulate=emulate,
+        disaggregation=disaggregation,
     )
 
 
