@@ -134,6 +134,16 @@ Emulate = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Disaggregate = Annotated[
+    str | None,
+    typer.Option(
+        "--disaggregate",
+        metavar="prefill=N,decode=N",
+        help="Prefill and decode on servers of their own behind a router; SGLang only.",
+        envvar="GLM_ROCM_DISAGGREGATE",
+        rich_help_panel=_MODEL,
+    ),
+]
 MemoryShare = Annotated[
     float | None,
     typer.Option(
@@ -208,6 +218,10 @@ State = Annotated[
 PlanFile = Annotated[
     Path | None,
     typer.Option("--plan", metavar="FILE", help="Serve this plan, of `glm-rocm plan --json`.", rich_help_panel=_MODEL),
+]
+Stock = Annotated[
+    bool,
+    typer.Option("--stock", help="Without the plug-in: the engine's own kernels, to compare.", rich_help_panel=_SERVER),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.", rich_help_panel=_SERVER)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the engine's own log.", rich_help_panel=_SERVER)]

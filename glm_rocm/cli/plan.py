@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ class Wanted:
     kernels: Mapping[str, str]
     memory_share: float | None
     emulate: str
+    disaggregate: str | None = None
 
 
 def plan(
@@ -57,13 +58,15 @@ def plan(
     kernel: options.Kernels = None,
     memory_share: options.MemoryShare = None,
     emulate: options.Emulate = "",
+    disaggregate: options.Disaggregate = None,
     as_json: options.AsJson = False,
 ) -> None:
     """What would run where, whether it fits, which kernels and why. Works on any machine."""
     kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
-        model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate
-    )
+        model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate,
+        disaggregate,
+    )  # fmt: skip
     made, its_engine = make(wanted, planning=True)
     if as_json:
         show_plain(made.to_json())
@@ -74,10 +77,11 @@ def plan(
 def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
     """The plan that the flags ask for, and its engine. For planning alone the engine need not be installed."""
     from glm_rocm.engines import auto_engine, engine_names, get_engine
-    from glm_rocm.plan import make_plan
+    from glm_rocm.plan import Disaggregation, make_plan
     from glm_rocm.plan.memory import MEMORY_FRACTION
     from glm_rocm.target import detect_target, parse_target
 
+    disaggregation = Disaggregation.parse(wanted.disaggregate) if wanted.disaggregate else None
     target = parse_target(wanted.target) if wanted.target else detect_target()
     if wanted.engine != "auto":
         engine = get_engine(wanted.engine)
@@ -100,6 +104,7 @@ def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
         ops=engine.ops,
         memory_fraction=wanted.memory_share or MEMORY_FRACTION,
         emulate=wanted.emulate,
+        disaggregation=disaggregation,
     )
     check_model(made)
     return with_environment_notes(made, os.environ), engine
@@ -161,25 +166,33 @@ def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream:
     version = engine.found_version()
     words = f"{engine.name} {version}" if version else f"{engine.name} {engine.supported}, not installed here"
     show(plan_view(made, words), stream=stream)
-    title, command = engine_command(made, engine, asked)
-    if command:
+    for title, command in engine_commands(made, engine, asked):
         show(heading(title), stream=stream)
         show_plain("  " + command, stream=stream)
 
 
-def engine_command(made: Plan, engine: Engine, asked: ServeOptions | None) -> tuple[str, str]:
-    """(heading, command line to paste) of the engine; the command is empty where the engine does not serve."""
-    from glm_rocm.engines.base import ServeOptions
+def engine_commands(made: Plan, engine: Engine, asked: ServeOptions | None) -> Iterator[tuple[str, str]]:
+    """(heading, command line to paste) of each process that is started; none where the engine does not serve."""
+    from glm_rocm.engines.base import Disaggregating, ServeOptions
 
     asked = asked or ServeOptions()
-    title = "command of the engine"
+    behind = ""
     if not asked.plan_file:
         asked = replace(asked, plan_file=PLAN_FILE)
-        title += f" ({PLAN_FILE} is what --json prints)"
-    argv = engine.command(made, asked)
-    if not argv:
-        return title, ""
+        behind = f" ({PLAN_FILE} is what --json prints)"
+    environment = engine.environment(made, asked)
+    if made.disaggregation and isinstance(engine, Disaggregating):
+        for member in engine.members(made, asked):
+            words = f"command of the {member.name}" + ("" if member.name == "router" else " server")
+            yield words + behind, command_to_paste(_as_typed(made, list(member.command)), environment)
+            behind = ""
+    elif argv := engine.command(made, asked):
+        yield "command of the engine" + behind, command_to_paste(_as_typed(made, argv), environment)
+
+
+def _as_typed(made: Plan, argv: list[str]) -> list[str]:
+    """`python` for this environment's Python, where a person would type that."""
     here = shutil.which("python")
     if argv[0] == sys.executable and (made.target.stated or (here and os.path.samefile(here, sys.executable))):
-        argv[0] = "python"
-    return title, command_to_paste(argv, engine.environment(made, asked))
+        return ["python", *argv[1:]]
+    return argv

@@ -21,7 +21,7 @@ from glm_rocm.errors import EngineError, TargetError, UsageError
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from glm_rocm.engines.base import Engine, ServeOptions
+    from glm_rocm.engines.base import Engine, Member, ServeOptions
     from glm_rocm.plan import Plan
     from glm_rocm.serve import Event, Launch, Limits
 
@@ -38,10 +38,12 @@ PLAN_FLAGS = (
     "max_seqs",
     "kernel",
     "emulate",
+    "disaggregate",
 )
 OUR_FLAGS = ("--host", "--port", "--api-key", "--served-model-name", "--shutdown-timeout")
 """Flags of an engine that the supervisor must know of: they have their place before the `--`."""
 QUESTION = "What is 12 + 30?"
+WITHOUT_PLUG_IN = "--stock: served without the plug-in, so the engine runs its own kernels and not the plan's"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ def serve(
     kernel: options.Kernels = None,
     memory_share: options.MemoryShare = None,
     emulate: options.Emulate = "",
+    disaggregate: options.Disaggregate = None,
     plan_file: options.PlanFile = None,
+    stock: options.Stock = False,
     host: options.Host = "127.0.0.1",
     port: options.Port = 8000,
     api_key: options.ApiKey = None,
@@ -117,13 +121,14 @@ def serve(
     refuse_our_flags(passed.behind)
     kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
-        model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate
-    )
+        model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate,
+        disaggregate,
+    )  # fmt: skip
     if plan_file is not None:
         refuse_plan_flags(ctx)
     made, its_engine = read_plan(plan_file) if plan_file else make(wanted, planning=dry_run)
     refuse_passed(passed, made, its_engine)
-    made = replace(made, notes=(*passed.notes, *made.notes))
+    made = replace(made, notes=(*passed.notes, *((WITHOUT_PLUG_IN,) if stock else ()), *made.notes))
     extra = (*passed.sglang, *passed.behind)
     asked = ServeOptions(host, port, served_name, api_key, drain_s=drain, extra=extra)
     if dry_run:
@@ -132,7 +137,8 @@ def serve(
         else:
             show_plan(made, its_engine, asked, stream="stdout")
         return
-    run(made, its_engine, asked, Limits(start=start_timeout, drain=drain), state, verbose=verbose, as_json=as_json)
+    limits = Limits(start=start_timeout, drain=drain)
+    run(made, its_engine, asked, limits, state, stock=stock, verbose=verbose, as_json=as_json)
 
 
 def run(
@@ -142,20 +148,24 @@ def run(
     limits: Limits,
     state: Path | None,
     *,
+    stock: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Check, show the plan, start the engine, and stay until it is stopped."""
+    """Check, show the plan, start the engine, and stay until it is stopped. A `stock` engine is not told the plan."""
     from glm_rocm.serve import Supervisor, check_port
 
     require_engine(engine, made.target.vendor)
     require_machine(made)
     require_emulation(made)
+    for member in members_of(made, engine, asked):
+        for host, port in member.ports:
+            check_port(host, port)
     check_port(asked.host, asked.port)
     folder = state_folder(state, asked.port)
     written = folder / "plan.json"
     written.write_text(made.to_json(), encoding="utf-8")
-    asked = replace(asked, plan_file=str(written))
+    asked = replace(asked, plan_file=None if stock else str(written))
     if as_json:
         show_plain(json.dumps({"event": "plan", "plan": json.loads(made.to_json())}))
     else:
@@ -240,7 +250,7 @@ def require_machine(made: Plan) -> None:
         here = detect_target()
     except TargetError:
         return
-    if (here.vendor, here.arch) != (made.target.vendor, made.target.arch) or here.count < made.tp:
+    if (here.vendor, here.arch) != (made.target.vendor, made.target.arch) or here.count < made.devices:
         raise TargetError(
             f"the plan is for {made.target.describe()}, and this machine has {here.describe()}",
             required="the accelerator of the plan",
@@ -276,21 +286,41 @@ def state_folder(asked: Path | None, port: int) -> Path:
     return Path(tempfile.mkdtemp(prefix="glm-rocm-"))
 
 
+def members_of(made: Plan, engine: Engine, asked: ServeOptions) -> tuple[Member, ...]:
+    """The processes of a plan that serves prefill and decode apart; none for any other.
+
+    Raises:
+        EngineError: something is not installed that they need.
+    """
+    from glm_rocm.engines.base import Disaggregating
+
+    if made.disaggregation is None or not isinstance(engine, Disaggregating):
+        return ()
+    engine.check_group(made.target.vendor)
+    return engine.members(made, asked)
+
+
 def launch_of(made: Plan, engine: Engine, asked: ServeOptions, log: Path, limits: Limits) -> Launch:
     """What the supervisor starts. The API key travels in the child's environment alone."""
-    from glm_rocm.serve import Launch
+    from glm_rocm.engines.base import PLAN_VARIABLE
+    from glm_rocm.serve import Launch, leader_command
     from glm_rocm.serve.endpoint import Endpoint
 
-    environment = {name: value for name, value in os.environ.items() if name != ANCIENT}
+    environment = {name: value for name, value in os.environ.items() if name not in (ANCIENT, PLAN_VARIABLE)}
     environment.update(engine.environment(made, asked))
     name = asked.served_name or made.model.name
+    group = members_of(made, engine, asked)
+    command = engine.command(made, asked)
+    if group:
+        command = leader_command([(member.name, member.command) for member in group], asked.drain_s)
     return Launch(
         engine=engine.name,
-        command=engine.command(made, asked),
+        command=command,
         environment=environment,
         endpoint=Endpoint(asked.host, asked.port, name, asked.api_key),
         log=log,
         phases=engine.phases,
+        workers=made.disaggregation.servers if made.disaggregation else 0,
         limits=limits,
     )
 

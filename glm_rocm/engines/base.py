@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from glm_rocm.errors import PlanError
 from glm_rocm.plan import Plan
@@ -73,6 +73,45 @@ class Contract:
     required: str
     found: str
     holds: bool
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of several that serve together.
+
+    Attributes:
+        name: for the reader of log and messages: `prefill`, `decode`, `router`.
+        command: its argv.
+        ports: (host, port) of all that it listens on.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    ports: tuple[tuple[str, int], ...]
+
+
+@runtime_checkable
+class Disaggregating(Protocol):
+    """What an engine offers that serves prefill and decode apart, beside what every engine does."""
+
+    def check_group(self, vendor: str) -> None:
+        """Whether all that the group needs is installed.
+
+        Args:
+            vendor: the target's; it decides what to install.
+
+        Raises:
+            EngineError: something is not.
+        """
+        ...
+
+    def members(self, plan: Plan, options: ServeOptions = DEFAULT_OPTIONS) -> tuple[Member, ...]:
+        """The servers of a disaggregated plan, and last the router, which alone listens where `options` says.
+
+        Raises:
+            UsageError: `options.extra` decides what the group decides.
+        """
+        ...
 
 
 class Engine(Protocol):

@@ -2,7 +2,7 @@
 
 from glm_rocm.serve.endpoint import Endpoint
 from glm_rocm.serve.events import Event, Line, Phase, Ready, Started, Stopped, Stopping
-from glm_rocm.serve.launch import Launch, Limits, check_port
+from glm_rocm.serve.launch import Launch, Limits, check_port, leader_command
 from glm_rocm.serve.supervisor import Supervisor
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "Stopping",
     "Supervisor",
     "check_port",
+    "leader_command",
 ]

@@ -55,6 +55,18 @@ class Refusal:
     reason: str
 
 
+def healthy_workers(endpoint: Endpoint, *, timeout: float) -> int:
+    """How many servers a router counts as ready to take requests; 0 while it does not answer."""
+    connection = http.client.HTTPConnection(endpoint.reachable_host, endpoint.port, timeout=timeout)
+    try:
+        connection.request("GET", "/readiness")
+        return int(json.loads(connection.getresponse().read())["healthy_workers"])
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        return 0
+    finally:
+        connection.close()
+
+
 def complete(endpoint: Endpoint, *, timeout: float) -> Answer | Refusal | None:
     """Ask for one token. None: not up yet, too busy, or failing in a way that may pass."""
     headers = {"Content-Type": "application/json"}

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # <linux/prctl.h>
@@ -88,6 +89,19 @@ def end_descendants(root: int, patience: float) -> None:
         time.sleep(_TICK_S)
 
 
+def tied_to(parent: int) -> Callable[[], None]:
+    """What a child of `parent` runs before its program so that it dies with it."""
+
+    def tie() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before this line
+            os._exit(1)
+
+    return tie
+
+
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
@@ -117,18 +131,10 @@ class _Guard:
         signal.signal(signal.SIGTERM, self._in_order)
         signal.signal(signal.SIGQUIT, self._at_once)
         adopt_orphans()
-        parent = os.getpid()
-
-        def tie() -> None:
-            """In the child: die with the guard, also when it died before this line."""
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
         # A group of its own: what the terminal or an engine sends to "its" group reaches neither the other nor us.
-        self.leader = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=tie)
+        self.leader = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=tied_to(os.getpid())
+        )
 
     def _in_order(self, signum: int, frame: object) -> None:
         self.asked = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ class Launch:
         endpoint: where it will answer, and as which model.
         log: the file that gets every line of its output.
         phases: (text in a log line, what the engine then does), in order of appearance.
+        workers: servers behind the endpoint where that is a router; it is asked nothing before it counts as many.
     """
 
     engine: str
@@ -43,7 +46,19 @@ class Launch:
     endpoint: Endpoint
     log: Path
     phases: Sequence[tuple[str, str]] = ()
+    workers: int = 0
     limits: Limits = Limits()
+
+
+def leader_command(members: Sequence[tuple[str, Sequence[str]]], drain: float) -> list[str]:
+    """The argv of the process that leads several which serve as one (`serve.group`).
+
+    Args:
+        members: name and argv of each, the router last.
+        drain: seconds that the router gets to answer what is in flight.
+    """
+    listed = json.dumps([[name, list(command)] for name, command in members])
+    return [sys.executable, "-m", "glm_rocm.serve.group", str(drain), listed]
 
 
 def check_port(host: str, port: int) -> None:

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 
 from glm_rocm.errors import EngineError
 from glm_rocm.serve import guard
-from glm_rocm.serve.endpoint import Answer, Refusal, complete
+from glm_rocm.serve.endpoint import Answer, Refusal, complete, healthy_workers
 from glm_rocm.serve.events import Event, Line, Phase, Ready, Started, Stopped, Stopping
 from glm_rocm.serve.launch import Launch, check_port
 from glm_rocm.serve.log import EngineLog
@@ -122,8 +122,10 @@ class Supervisor:
         self._take_lines()
 
     def _probe(self, process: subprocess.Popen[str]) -> None:
+        endpoint, limits, workers = self.launch.endpoint, self.launch.limits, self.launch.workers
         while process.poll() is None and self.answer is None:
-            self.answer = complete(self.launch.endpoint, timeout=self.launch.limits.probe)
+            if not workers or healthy_workers(endpoint, timeout=limits.probe) >= workers:
+                self.answer = complete(endpoint, timeout=limits.probe)
             time.sleep(0.5)
 
     def _age(self) -> float:

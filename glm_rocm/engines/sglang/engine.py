@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glm_rocm.engines.base import DEFAULT_OPTIONS, Contract, ServeOptions
-from glm_rocm.engines.sglang import command, torchvision, versions
+from glm_rocm.engines.base import DEFAULT_OPTIONS, Contract, Member, ServeOptions
+from glm_rocm.engines.sglang import command, group, torchvision, versions
 from glm_rocm.plan import Plan
 
 
@@ -40,6 +40,14 @@ class SglangEngine:
     def environment(self, plan: Plan, options: ServeOptions = DEFAULT_OPTIONS) -> dict[str, str]:
         """The variables to add for it."""
         return command.environment(plan, options)
+
+    def check_group(self, vendor: str) -> None:
+        """Whether the router and what moves the KV cache are installed."""
+        group.check(vendor)
+
+    def members(self, plan: Plan, options: ServeOptions = DEFAULT_OPTIONS) -> tuple[Member, ...]:
+        """The prefill servers, the decode servers and the router of a disaggregated plan."""
+        return group.members(plan, options)
 
     def contracts(self) -> list[Contract]:
         """Each hook of `hooks.py` held against the installed SGLang, which is imported."""
