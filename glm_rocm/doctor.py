@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from glm_rocm.backends import emulation
+from glm_rocm.backends import ahead, emulation
 from glm_rocm.engines import check_installed, engine_names, get_engine
 from glm_rocm.engines.base import Engine
 from glm_rocm.errors import EngineError, GlmRocmError, TargetError
-from glm_rocm.target import Target, detect_target
+from glm_rocm.target import Target, detect_target, nodes
 
 State = Literal["good", "missing", "advice", "absent"]
 """`missing` is needed to serve and fails the check; `advice` works but not well; `absent` is not needed here."""
@@ -28,7 +28,6 @@ SHM_BYTES = 8 * GIB
 """RCCL and NCCL pass buffers between ranks through /dev/shm; a container's default of 64 MiB ends in a bus error."""
 CACHE_BYTES = 20 * GIB
 PACKAGES = ("torch", "triton", "transformers", "compressed-tensors", "safetensors", "huggingface-hub")
-DOCKER_FLAGS = "--device /dev/kfd --device /dev/dri --group-add video --group-add render --ipc host"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def examine(*, environ: Mapping[str, str], hooks: bool = True, root: Path = Path
     if target is not None:
         findings += _torch_build(target)
     findings += _engines(hooks, target.vendor if target else "cpu")
-    findings += [_emulation(), _cache(environ), _pocket()]
+    findings += [_emulation(), *_compiled(environ), _cache(environ, root), _pocket()]
     return findings
 
 
@@ -80,30 +79,48 @@ def _python() -> Finding:
 
 
 def _driver(target: Target, root: Path) -> Iterator[Finding]:
-    """The device nodes of the target's vendor, and whether this user may open them."""
+    """The device nodes of the target's vendor, whether this user may open them, and what drives them."""
     if target.vendor == "cpu":
-        yield Finding("driver", "device nodes", "absent", "a CPU needs none")
+        if nodes.hidden_card(root):
+            found = "the host has an AMD card (`/sys/class/kfd`), and there is no `/dev/kfd` here"
+            cure = f"`docker run {nodes.AMD_FLAGS}`; on the host: load the vendor's driver"
+            yield Finding("driver", "device nodes", "advice", found, cure)
+        else:
+            yield Finding("driver", "device nodes", "absent", "a CPU needs none")
         return
-    nodes = {
-        "rocm": [root / "dev/kfd", *sorted((root / "dev/dri").glob("renderD*"))],
-        "cuda": [root / "dev/nvidiactl", *sorted((root / "dev").glob("nvidia[0-9]*"))],
-    }[target.vendor]
-    there = [node for node in nodes if node.exists()]
-    if len(nodes) < 2 or there != nodes:
-        lacking = next((node for node in nodes if not node.exists()), root / "dev/dri/renderD128")
-        found = f"no `/{lacking.relative_to(root)}`"
-        cure = f"in a container: `docker run {DOCKER_FLAGS}`" if target.vendor == "rocm" else "`docker run --gpus all`"
-        yield Finding("driver", "device nodes", "missing", found, f"{cure}; on the host: load the vendor's driver")
-        return
-    closed = [node for node in there if not os.access(node, os.R_OK | os.W_OK)]
-    if closed:
-        group = closed[0].group() if closed[0].exists() else "render"
-        found = f"`/{closed[0].relative_to(root)}` belongs to group `{group}`, which this user is not in"
-        yield Finding(
-            "driver", "device nodes", "missing", found, f"sudo usermod -aG {group},video $USER, then log in again"
-        )
-        return
-    yield Finding("driver", "device nodes", "good", f"{len(there)}, all may be opened")
+    wanted = nodes.device_nodes(target, root)
+    there = [node for node in wanted if node.exists()]
+    if len(wanted) < 2 or there != wanted:
+        lacking = next((node for node in wanted if not node.exists()), root / "dev/dri/renderD128")
+        flags = nodes.AMD_FLAGS if target.vendor == "rocm" else nodes.NVIDIA_FLAGS
+        cure = f"in a container: `docker run {flags}`; on the host: load the vendor's driver"
+        yield Finding("driver", "device nodes", "missing", f"no `/{lacking.relative_to(root)}`", cure)
+    elif closed := [node for node in there if not os.access(node, os.R_OK | os.W_OK)]:
+        yield _closed(closed[0], root)
+    else:
+        yield Finding("driver", "device nodes", "good", f"{len(there)}, all may be opened")
+    if target.vendor == "rocm":
+        yield _stack(target, nodes.amd_stack(root))
+
+
+def _closed(node: Path, root: Path) -> Finding:
+    """A node that is there and may not be opened; the group by its number, which alone means the same in an image."""
+    number, name = nodes.group_of(node)
+    group = f"group {number}" + (f" (`{name}`)" if name else "")
+    found = f"`/{node.relative_to(root)}` belongs to {group}, which this user is not in"
+    on_host = f"sudo usermod -aG {name or number},video $USER, then log in again"
+    cure = f"`docker run --group-add {number}`" if nodes.in_container(root) else on_host
+    return Finding("driver", "device nodes", "missing", found, cure)
+
+
+def _stack(target: Target, stack: nodes.Stack) -> Finding:
+    """Driver and ROCm as a pair."""
+    found = f"amdgpu {stack.driver or 'unknown'}, ROCm {stack.rocm or 'unknown: no `/opt/rocm`'}"
+    if stack.fits(target.arch):
+        return Finding("driver", "driver and ROCm", "good" if stack.driver and stack.rocm else "absent", found)
+    first = ".".join(map(str, nodes.FIRST_ROCM[target.arch]))
+    cure = f"`docker run` an image with ROCm {first} or later; docs/containers.md names it"
+    return Finding("driver", "driver and ROCm", "missing", f"{found}; {target.arch} needs ROCm {first}", cure)
 
 
 def _limits(target: Target, root: Path) -> Iterator[Finding]:
@@ -235,19 +252,27 @@ def _emulation() -> Finding:
     return Finding("emulation", "`--emulate`", "good", f"{words}, with triton {emulation.TRITON}")
 
 
-def _cache(environ: Mapping[str, str]) -> Finding:
+def _compiled(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether kernels that an image brings are those that its Triton would use; nothing where it brings none."""
+    folder = Path(environ.get("TRITON_CACHE_DIR") or "/nowhere")
+    if (folder / ahead.MANIFEST).exists():
+        good, found, cure = ahead.usable(folder)
+        yield Finding("files", "compiled kernels", "good" if good else "advice", found, cure)
+
+
+def _cache(environ: Mapping[str, str], root: Path) -> Finding:
     """The hub's cache folder: there or creatable, writable, and what its disk has left."""
     home = Path(environ.get("HF_HOME") or Path(environ.get("HOME", "/")) / ".cache/huggingface")
     folder = Path(environ.get("HF_HUB_CACHE") or home / "hub")
     existing = next(path for path in (folder, *folder.parents) if path.exists())
+    mount = f"`docker run -v FOLDER:{home}`, FOLDER being {{}}" if nodes.in_container(root) else "set HF_HOME to {}"
     if not os.access(existing, os.W_OK):
-        return Finding(
-            "files", "hub cache", "advice", f"`{folder}` cannot be written", "set HF_HOME to a folder that can"
-        )
+        cure = mount.format("a folder that this user can write")
+        return Finding("files", "hub cache", "advice", f"`{folder}` cannot be written", cure)
     free = shutil.disk_usage(existing).free
     if free < CACHE_BYTES:
         found = f"`{folder}`, {free / GIB:.0f} GiB free: room for the pocket GLM alone"
-        return Finding("files", "hub cache", "advice", found, "set HF_HOME to a folder on a larger disk")
+        return Finding("files", "hub cache", "advice", found, mount.format("on a larger disk"))
     return Finding("files", "hub cache", "good", f"`{folder}`, {free / GIB:.0f} GiB free")
 
 

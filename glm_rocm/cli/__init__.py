@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from glm_rocm.cli import bench, kernels, local, plan, serve, validate
+from glm_rocm.cli import ahead, bench, kernels, local, plan, serve, validate
 from glm_rocm.cli.console import ReaderGone, show_error
 from glm_rocm.errors import GlmRocmError, UsageError
 
@@ -33,6 +33,7 @@ app.command("bench")(bench.bench)
 app.command("validate")(validate.validate)
 app.command("generate")(local.generate)
 app.command("quantize")(local.quantize)
+app.command("compile")(ahead.compile_kernels)
 app.command("doctor")(local.doctor)
 
 

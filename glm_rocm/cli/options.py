@@ -202,6 +202,7 @@ Drain = Annotated[
         max=86400,
         metavar="S",
         help="Seconds that requests in flight get after SIGTERM or Ctrl-C.",
+        envvar="GLM_ROCM_DRAIN",
         rich_help_panel=_SERVER,
     ),
 ]

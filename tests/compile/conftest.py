@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,11 @@ from typing import Any
 import pytest
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
-from triton.backends.driver import DriverBase
 
 from glm_rocm.target.cards import ARCHS as PRODUCT_ARCHS
 from glm_rocm_kernels import launch
 from glm_rocm_kernels._triton import INTERPRETING
-
-ARCHS = ("gfx942", "gfx950", "gfx90a", "gfx1201", "sm90", "sm100")
-CDNA = ("gfx90a", "gfx942", "gfx950")
+from glm_rocm_kernels.compiling import CDNA, compiling
 
 DTYPES = {
     "f8E4M3FN": r"fp8_fp8|f8f6f4|e4m3",
@@ -42,56 +38,6 @@ WIDE_LOAD = r"(?:buffer|global)_load_(?:dwordx4|b128)|cp\.async\S* .*, 0x10|ld\.
 """16 bytes a lane, to registers or straight to LDS."""
 WITHOUT_FP32_UNITS = ("gfx1201", "sm90", "sm100")
 """Their matrix units have no IEEE fp32: such products are multiply-adds."""
-
-
-class CompilingDriver(DriverBase):
-    """A device that kernels are compiled for and never run on."""
-
-    def __init__(self, arch: str) -> None:
-        self.arch = arch
-        self.utils = self
-        self.launcher_cls = lambda src, metadata: lambda *args: None
-
-    @classmethod
-    def is_active(cls) -> bool:
-        return True
-
-    def map_python_to_cpp_type(self, ty: str) -> str:
-        return ty
-
-    def get_current_target(self) -> GPUTarget:
-        if self.arch.startswith("sm"):
-            return GPUTarget("cuda", int(self.arch[2:]), 32)
-        return GPUTarget("hip", self.arch, 64 if self.arch in CDNA else 32)
-
-    def get_active_torch_device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def get_device_interface(self) -> Any:
-        return torch.cpu
-
-    def get_current_device(self) -> int:
-        """A number for each architecture, and none that another driver of this process uses: Triton caches by it."""
-        return 100 + ARCHS.index(self.arch)
-
-    def set_current_device(self, device: int) -> None: ...
-
-    def get_current_stream(self, device: int | None = None) -> int:
-        return 0
-
-    def get_device_capability(self, device: int | None = None) -> tuple[int, int]:
-        return (int(self.arch[2:-1]), 0) if self.arch.startswith("sm") else (9, 0)
-
-    def get_benchmarker(self) -> Callable[..., float]:
-        return lambda call, **_: 0.0
-
-    def load_binary(self, name: str, kernel: bytes, shared: int, device: int) -> tuple[None, None, int, int, int]:
-        return None, None, 0, 0, 1024
-
-    def unload_module(self, module: Any) -> None: ...
-
-    def get_device_properties(self, device: int) -> dict[str, Any]:
-        return {"max_shared_mem": launch.device(self.arch).lds_bytes, "warpSize": self.get_current_target().warp_size}
 
 
 @dataclass(frozen=True)
@@ -140,7 +86,7 @@ def _compiling() -> None:
 
 
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable[[], object]], list[Compiled]]]:
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], object]], list[Compiled]]:
     """`compiled(arch, call)`: the kernels that a call of a wrapper launches on an architecture."""
     found: list[Compiled] = []
     check = launch.refuse_unfit
@@ -151,16 +97,14 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callabl
 
     def run(arch: str, call: Callable[[], object]) -> list[Compiled]:
         found.clear()
-        triton.runtime.driver.set_active(CompilingDriver(arch))
-        call()
+        with compiling(arch):
+            call()
         assert found, "nothing was launched"
         return list(found)
 
-    active = triton.runtime.driver._active
     monkeypatch.setattr(launch, "refuse_unfit", record)
     monkeypatch.setattr(launch, "_fitting", set())
-    yield run
-    triton.runtime.driver._active = active
+    return run
 
 
 @pytest.fixture

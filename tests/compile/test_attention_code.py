@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from glm_rocm_kernels.attention import attention, store_kv
+from glm_rocm_kernels.calls import attention_call, store_call
+from glm_rocm_kernels.compiling import ARCHS
 from glm_rocm_kernels.errors import LaunchRefusedError
 
-ARCHS = ("gfx942", "gfx950", "gfx90a", "gfx1201", "sm90", "sm100")
 QUICK_ARCHS = ("gfx942", "gfx950")
-TENSOR_PARALLEL = {8: (12, 1), 1: (96, 8)}
-BATCHES = {"decode": (4, 4), "verify": (16, 4), "prefill": (512, 1), "mixed": (600, 4)}
-"""Tokens and sequences."""
 CASES = [
     ("decode", torch.bfloat16, 16),
     ("verify", torch.bfloat16, 16),
@@ -34,21 +31,6 @@ REFUSED: dict[tuple[str, Any], str] = {
 }
 
 
-def call(batch: str, dtype: torch.dtype, cache: torch.dtype, block_size: int, tp: int) -> torch.Tensor:
-    """Attention of a batch with room for 4096 tokens a sequence. K and V of a page lie side by side, as in vLLM."""
-    (heads, kv_heads), (tokens, sequences) = TENSOR_PARALLEL[tp], BATCHES[batch]
-    pages = torch.empty(64, kv_heads, block_size, 256, dtype=cache).transpose(1, 2)
-    return attention(
-        torch.empty(tokens, heads, 128, dtype=dtype),
-        pages[..., :128],
-        pages[..., 128:],
-        torch.zeros(sequences, 4096 // block_size, dtype=torch.int32),
-        torch.zeros(sequences + 1, dtype=torch.int32),
-        torch.zeros(sequences, dtype=torch.int32),
-        scale=0.1,
-    )
-
-
 def cases() -> list[Any]:
     """Every case of each architecture; a quick run takes the first of those that this project is for."""
     every: list[Any] = [(arch, *case, 8) for arch in QUICK_ARCHS for case in CASES]
@@ -66,9 +48,9 @@ def test_attention(
     stored = fp8_of(arch) if cache == "fp8" else cache
     if (arch, cache) in REFUSED:
         with pytest.raises(LaunchRefusedError, match=REFUSED[arch, cache]):
-            compiled(arch, lambda: call(batch, dtype, stored, block_size, tp))
+            compiled(arch, lambda: attention_call(batch, dtype, stored, block_size, tp))
         return
-    for kernel in compiled(arch, lambda: call(batch, dtype, stored, block_size, tp)):
+    for kernel in compiled(arch, lambda: attention_call(batch, dtype, stored, block_size, tp)):
         # An FP8 cache is multiplied as FP8, or widened in registers: what the launch data say.
         hold(kernel, type_of(dtype), type_of(stored))
 
@@ -76,7 +58,6 @@ def test_attention(
 @pytest.mark.parametrize("arch", [*QUICK_ARCHS, *(pytest.param(a, marks=pytest.mark.long) for a in ARCHS[2:])])
 @pytest.mark.parametrize("fp8", [False, True], ids=["bf16 cache", "FP8 cache"])
 def test_store(compiled: Any, hold: Any, fp8_of: Any, arch: str, fp8: bool) -> None:
-    k = torch.empty(64, 1, 128, dtype=torch.bfloat16)
-    cache = torch.empty(2, 64, 16, 1, 128, dtype=fp8_of(arch) if fp8 else torch.bfloat16)
-    for kernel in compiled(arch, lambda: store_kv(k, k, cache[0], cache[1], torch.arange(64))):
+    cache = fp8_of(arch) if fp8 else torch.bfloat16
+    for kernel in compiled(arch, lambda: store_call(torch.bfloat16, cache)):
         hold(kernel)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from glm_rocm import doctor
+from glm_rocm.backends import ahead
 from glm_rocm.doctor import Finding, examine, healthy
 
 Machine = Callable[..., Path]
@@ -88,7 +89,80 @@ def test_node_of_a_group_that_the_user_is_not_in(machine: Machine, monkeypatch: 
     found = look(root)["device nodes"]
     assert found.state == "missing"
     assert "/dev/dri/renderD128" in found.found
+    assert f"group {(root / 'dev/dri/renderD128').stat().st_gid}" in found.found
     assert "usermod -aG" in found.cure
+
+
+def test_group_without_a_name_in_a_container_is_given_by_its_number(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = machine(1, ALL_NODES[:2])
+    (root / ".dockerenv").touch()
+    if os.getuid():
+        pytest.skip("only the superuser may give a file to a group that nobody has")
+    os.chown(root / "dev/dri/renderD128", 0, 54321)
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: Path(path).name != "renderD128")
+    found = look(root)["device nodes"]
+    assert found.found == "`/dev/dri/renderD128` belongs to group 54321, which this user is not in"
+    assert found.cure == "`docker run --group-add 54321`"
+
+
+def test_card_that_a_container_was_not_given_is_seen(machine: Machine) -> None:
+    root = machine(1)
+    # What the kernel refuses to read outside the container's control group.
+    next(root.glob("sys/class/kfd/kfd/topology/nodes/*/properties")).write_text("")
+    found = look(root)["device nodes"]
+    assert found.state == "advice"
+    assert "--group-add $(stat -c %g /dev/kfd)" in found.cure
+
+
+def versions(root: Path, rocm: str, driver: str) -> None:
+    for name, text in (("opt/rocm/.info/version", rocm), ("sys/module/amdgpu/version", driver)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text + "\n")
+
+
+def test_driver_and_rocm_are_named_as_a_pair(machine: Machine) -> None:
+    root = machine(1, ALL_NODES[:2])
+    versions(root, "7.2.1-81", "6.16.13")
+    found = look(root)["driver and ROCm"]
+    assert (found.state, found.found) == ("good", "amdgpu 6.16.13, ROCm 7.2.1-81")
+
+
+def test_rocm_older_than_the_card_is_missing(machine: Machine) -> None:
+    root = machine(1, ALL_NODES[:2])
+    node = next(root.glob("sys/class/kfd/kfd/topology/nodes/*/properties"))
+    node.write_text(MI300X.replace("90402", "90500").replace("29857", "30112").replace("1216", "1024"))
+    versions(root, "6.4.2", "6.12.12")
+    found = look(root)["driver and ROCm"]
+    assert found.state == "missing"
+    assert "gfx950 needs ROCm 7.0" in found.found
+
+
+def test_kernels_own_driver_is_named_by_the_kernel(machine: Machine) -> None:
+    root = machine(1, ALL_NODES[:2])
+    (root / "sys/module/amdgpu").mkdir(parents=True)
+    (root / "proc/sys/kernel").mkdir(parents=True)
+    (root / "proc/sys/kernel/osrelease").write_text("6.8.0-60-generic\n")
+    found = look(root)["driver and ROCm"]
+    assert found.state == "absent"
+    assert "amdgpu of Linux 6.8.0-60-generic" in found.found
+
+
+def test_small_cache_in_a_container_is_told_the_mount(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = machine()
+    (root / ".dockerenv").touch()
+    monkeypatch.setattr(doctor, "CACHE_BYTES", 1 << 60)
+    found = look(root, HF_HOME="/models")["hub cache"]
+    assert found.cure == "`docker run -v FOLDER:/models`, FOLDER being on a larger disk"
+
+
+def test_compiled_kernels_of_another_triton_are_advice(machine: Machine, tmp_path: Path) -> None:
+    assert "compiled kernels" not in look(machine(), TRITON_CACHE_DIR=str(tmp_path))
+    (tmp_path / ahead.MANIFEST).write_text("{}")
+    found = look(tmp_path, TRITON_CACHE_DIR=str(tmp_path))["compiled kernels"]
+    assert found.state == "advice"
+    assert "glm-rocm compile" in found.cure
 
 
 def test_little_locked_memory_is_advice_and_does_not_fail(machine: Machine) -> None:
