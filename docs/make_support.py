@@ -19,8 +19,8 @@ from glm_rocm.target.cards import ARCHS
 
 MODELS = ("zai-org/GLM-4.6", "zai-org/GLM-4.6-FP8")
 TP = 8
-WORDS = {"rocm": "Triton", "cpu": "torch"}
-"""What a backend's kernels are written in."""
+WORDS = {"cuda.flashinfer_": "FlashInfer", "cuda.xformers_": "XFormers", "cpu.": "torch", "": "Triton"}
+"""What a kernel is written in, by how its name begins."""
 HEAD = """# What runs where, and how that is known
 
 Made by `make pictures` from the kernels' own declarations; `glm-rocm backends --target KIND` prints the same for one
@@ -53,7 +53,7 @@ def _cell(problem: Problem, card: Target) -> str:
         return "no FP8"
     for kernel in candidates(card):
         if kernel.op == problem.op and isinstance(kernel.check(problem, card), Accepted):
-            word = WORDS[kernel.name.partition(".")[0]]
+            word = next(word for prefix, word in WORDS.items() if kernel.name.startswith(prefix))
             return f"{word}: `{kernel.evidence_for(card.arch, dtype).level}`"
     return "refused"
 

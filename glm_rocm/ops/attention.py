@@ -100,3 +100,29 @@ class StoreKV(Protocol):
             slots: `[T]` int64, page * block_size + offset; a negative slot is skipped. No slot twice.
         """
         ...
+
+
+class PlanBatch(Protocol):
+    """The call that a module with an attention kernel may offer beside it as `plan_batch`: once a step, before the
+    layers. What it works out holds for the calls of `attention` that get the same three tensors."""
+
+    def __call__(
+        self,
+        problem: AttentionProblem,
+        block_table: Tensor,
+        query_start: Tensor,
+        context_len: Tensor,
+        *,
+        query_start_host: Tensor,
+        context_len_host: Tensor,
+        capture: bool = False,
+    ) -> None:
+        """Plan a batch.
+
+        Args:
+            block_table, query_start, context_len: as `Attention` takes them, on the device.
+            query_start_host, context_len_host: the same numbers on the CPU.
+            capture: the layers' calls will be captured in a graph; a later batch of as many sequences with at most
+                as many queries each, planned without `capture`, is then what a replay computes.
+        """
+        ...

@@ -17,6 +17,10 @@ from glm_rocm.target import Target
 EvidenceLevel = Literal["hardware", "emulated", "compiled", "none"]
 """How a kernel is known to be right: ran on the card; its machine code ran in the emulator; it compiled; not at all."""
 
+GraphSupport = Literal["always", "uniform", "never"]
+"""Under which batches a kernel may be captured in a CUDA or HIP graph: any; those whose sequences have equally many
+queries (decode, verify), planned before the capture; none, since it reads from the device."""
+
 
 class Problem(Protocol):
     """One op at one per-rank shape: a frozen dataclass of plain ints, strings and bools (see the op's file)."""
@@ -100,6 +104,7 @@ class Kernel:
         tolerance: by the problem's compute dtype (`bfloat16`, `float16`, `float32`, `float8`).
         evidence: how it is known, per arch and dtype.
         requires: importable modules without which `entry` fails.
+        graph: what an engine may capture of it.
     """
 
     name: str
@@ -109,6 +114,7 @@ class Kernel:
     tolerance: dict[str, Tolerance]
     evidence: tuple[Evidence, ...] = ()
     requires: tuple[str, ...] = field(default=())
+    graph: GraphSupport = "never"
 
     def check(self, problem: Problem, target: Target) -> Verdict:
         """Every declared limit held against the problem and the target. Touches no device and imports nothing."""

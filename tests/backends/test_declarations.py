@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from glm_rocm.backends import by_name, candidates, rocm
+from glm_rocm.backends import by_name, candidates, cuda, rocm
 from glm_rocm.backends.cpu import KERNELS
 from glm_rocm.errors import UsageError
 from glm_rocm.ops import attention, linear, moe, norm_rope, quant
@@ -47,20 +47,24 @@ def parameters(function: Callable[..., Any]) -> list[tuple[str, object, object]]
     return [(one.name, one.kind, one.default) for one in found if one.name != "self"]
 
 
-@pytest.mark.parametrize("kernel", [*KERNELS, *rocm.KERNELS], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [*KERNELS, *rocm.KERNELS, *cuda.KERNELS], ids=lambda kernel: kernel.name)
 def test_kernel_and_reference_have_the_signature_of_the_op(kernel: Kernel) -> None:
-    wanted = parameters(CALLS[kernel.name.replace("rocm.", "cpu.")].__call__)
+    stem = kernel.name.partition(".")[2].removeprefix("flashinfer_").removeprefix("xformers_")
+    wanted = parameters(CALLS[f"cpu.{stem}"].__call__)
     assert parameters(kernel.load()) == wanted
-    module, function = kernel.entry.rpartition(".")[2].split(":")
+    module, function = next(one for one in KERNELS if one.name == f"cpu.{stem}").entry.rpartition(".")[2].split(":")
     assert parameters(getattr(importlib.import_module(f"glm_rocm.reference.{module}"), function)) == wanted
 
 
 @pytest.mark.parametrize(("entry", "call"), BESIDE.items(), ids=BESIDE)
 def test_functions_beside_the_kernels_have_their_signature(entry: str, call: type) -> None:
     module, function = entry.split(":")
-    triton = ("glm_rocm_kernels",) if module == "attention" else ()
-    for room in ("glm_rocm.backends.torch_kernels", "glm_rocm.reference", *triton):
-        loaded = getattr(importlib.import_module(f"{room}.{module}"), function)
+    homes = [f"glm_rocm.backends.torch_kernels.{module}", f"glm_rocm.reference.{module}"]
+    if module == "attention":
+        libraries = [f"glm_rocm.backends.cuda.{name}_attention" for name in ("flashinfer", "xformers")]
+        homes += ["glm_rocm_kernels.attention", *libraries]
+    for home in homes:
+        loaded = getattr(importlib.import_module(home), function)
         assert parameters(loaded) == parameters(call.__call__)
 
 
@@ -75,7 +79,7 @@ def test_declaring_imports_no_torch() -> None:
 
 
 def test_names_are_unique_and_lead_back_to_the_kernel() -> None:
-    declared = [*KERNELS, *rocm.KERNELS]
+    declared = [*KERNELS, *rocm.KERNELS, *cuda.KERNELS]
     assert [by_name(kernel.name) for kernel in declared] == declared
     assert len({kernel.name for kernel in declared}) == len(declared)
 
@@ -129,6 +133,11 @@ def test_refusal_states_found_and_required(problem: Any, reason: str) -> None:
     assert any(re.search(reason, str(verdict)) for verdict in verdicts)
 
 
+def test_what_is_planned_for_a_batch_has_the_signature_of_the_op() -> None:
+    planning = importlib.import_module("glm_rocm.backends.cuda.flashinfer_attention").plan_batch
+    assert parameters(planning) == parameters(attention.PlanBatch.__call__)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.describe())
 def test_a_triton_kernel_comes_first_on_mi300x(problem: Any) -> None:
     card = parse_target("mi300x:8")
@@ -150,7 +159,7 @@ REFUSED_BY_TRITON = {
 
 
 def test_attention_declares_the_head_sizes_that_its_kernel_takes() -> None:
-    assert rocm.HEAD_DIMS == importlib.import_module("glm_rocm_kernels.attention").HEAD_DIMS
+    assert rocm.HEAD_DIMS == cuda.HEAD_DIMS == importlib.import_module("glm_rocm_kernels.attention").HEAD_DIMS
 
 
 @pytest.mark.parametrize(("card", "problem", "reason"), REFUSED_BY_TRITON.values(), ids=REFUSED_BY_TRITON)
@@ -163,6 +172,12 @@ def test_evidence_of_the_triton_kernels_is_emulation_and_no_more() -> None:
     for kernel in rocm.KERNELS:
         assert {(item.arch, item.level) for item in kernel.evidence} == {("gfx942", "emulated"), ("gfx950", "emulated")}
         assert set(kernel.tolerance) == {item.dtype for item in kernel.evidence}
+
+
+def test_evidence_on_nvidia_is_compilation_and_no_more() -> None:
+    for kernel in cuda.KERNELS:
+        assert {item.level for item in kernel.evidence} <= {"compiled"}
+        assert {item.dtype for item in kernel.evidence} <= set(kernel.tolerance)
 
 
 def test_evidence_claims_the_cpu_alone() -> None:
