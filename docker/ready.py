@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Exit status 0 when the server in this container answers a completion: the image's health check, and a probe's command.
+"""Exit status 0 when the server in this container answers a completion: the image's health check and probe.
 
 The first time, a completion of one token is asked for; after that it is enough that the engine says it is well, so that
 a health check takes nothing from a busy server. Standard library only.

