@@ -25,8 +25,8 @@ OPS = (
     (r"tests\.compile\.test_small_ops$", r"test_the_rest", "norm_rope"),
     (r"tests\.compile\.test_small_ops$", r"test_the_rest", "quant"),
 )
-"""(module, test, op): the tests that hold an op's results, or its machine code; not those of planted faults, of arguments
-and of launch plans."""
+"""(module, test, op): the tests that hold an op's results, or its machine code; not those of planted faults, arguments
+and launch plans."""
 
 DTYPES = (
     ("float8", r"float8|fp8|e4m3|channel_token|\bblock\b|128x128"),

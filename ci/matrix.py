@@ -2,7 +2,8 @@
 
     python ci/matrix.py names [--tier pull]          the cells that need no card, one a line
     python ci/matrix.py github [--tier pull]         `hosted=`, `amd=`, `nvidia=` and `absent=` for $GITHUB_OUTPUT
-    python ci/matrix.py report DIR CELL...           a Markdown table of results; exit code 1 where a gate is not passed
+    python ci/matrix.py report DIR ROWS...           a Markdown table of the results of what `github` printed;
+                                                     exit code 1 where a gate that has a machine is not passed
 
 Needs Python 3.11 and nothing else.
 """
@@ -13,15 +14,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+Row = dict[str, Any]
+"""A cell as a workflow's job reads it: name, gate, label, timeout, and the image where a card is needed."""
+HOSTED = "ubuntu-24.04"
+"""GitHub's label of the machines for cells that need no card."""
 ROOT = Path(__file__).resolve().parents[1]
 MATRIX = ROOT / "ci" / "matrix.json"
 RESULTS = ROOT / "ci" / "results"
 VERSIONS = ROOT / "docker" / "versions.env"
+SETUP_MINUTES = 20
+"""For the checkout, the image and the environment, beside a cell's own limit."""
 TIERS = ("pull", "nightly", "weekly")
 """From the most frequent to the rarest; a tier runs the cells of those before it too."""
 
@@ -96,40 +103,41 @@ def of_tier(cells: Iterable[Cell], tier: str) -> list[Cell]:
     return [cell for cell in cells if TIERS.index(cell.tier) <= TIERS.index(tier)]
 
 
-def github(cells: Sequence[Cell], variables: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, str]:
-    """What the workflow's jobs read with fromJSON, each value a JSON list.
+def github(cells: Iterable[Cell], variables: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, list[Row]]:
+    """What the workflow's jobs read with fromJSON: the rows of each job's matrix.
 
     Args:
-        variables: the repository's variables; a card whose runner label none of them holds is left out, and told.
+        variables: the repository's variables; cells whose runner label none of them holds come under `absent`.
         versions: docker/versions.env.
     """
-    groups: dict[str, list[dict[str, object]]] = {"hosted": [], "amd": [], "nvidia": [], "absent": []}
-    of_vendor = {"rocm": "amd", "cuda": "nvidia"}
+    groups: dict[str, list[Row]] = {"hosted": [], "amd": [], "nvidia": [], "absent": []}
     for cell in cells:
-        label = variables.get(cell.runner.variable, "") if cell.needs_card else "ubuntu-24.04"
-        row: dict[str, object] = {"name": cell.name, "minutes": cell.minutes, "gate": cell.gate, "label": label}
+        label = variables.get(cell.runner.variable, "") if cell.needs_card else HOSTED
+        row: Row = {"name": cell.name, "gate": cell.gate, "label": label, "timeout": cell.minutes + SETUP_MINUTES}
         if cell.needs_card:
             row["image"] = versions[cell.image]
-        group = of_vendor[cell.runner.vendor] if cell.needs_card else "hosted"
+        group = {"rocm": "amd", "cuda": "nvidia"}[cell.runner.vendor] if cell.needs_card else "hosted"
         groups[group if label else "absent"].append(row)
-    return {name: json.dumps(rows, separators=(",", ":")) for name, rows in groups.items()}
+    return groups
 
 
-def report(cells: Sequence[Cell], folder: Path) -> tuple[str, bool]:
-    """A Markdown table of what the cells gave, and whether every gate was passed."""
+def report(rows: Iterable[Row], folder: Path) -> tuple[str, bool]:
+    """A Markdown table of what became of the rows, and whether every gate that had a machine was passed."""
     lines = ["| cell | outcome | checks passed | shows | minutes |", "| --- | --- | --- | --- | --- |"]
     good = True
-    for cell in cells:
-        file = folder / f"{cell.name}.json"
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        if found is None:
-            lines.append(f"| {cell.name} | not run: `{cell.command}` | | none | |")
-        else:
-            count = found["counts"]["passed"] if found["counts"] else ""
-            why = f": {found['reason']}" if found["reason"] else ""
-            took = f"{found['seconds'] / 60:.1f}"
-            lines.append(f"| {cell.name} | {found['outcome']}{why} | {count} | {found['proof']} | {took} |")
-        good &= not cell.gate or (found is not None and found["outcome"] == "passed")
+    for row in rows:
+        file = folder / f"{row['name']}.json"
+        if not file.exists():
+            why = "no result" if row["label"] else "no runner"
+            lines.append(f"| {row['name']} | not run: {why}; `ci/cell.sh {row['name']}` | | none | |")
+            good &= not row["gate"] or not row["label"]
+            continue
+        found = json.loads(file.read_text(encoding="utf-8"))
+        count = found["counts"]["passed"] if found["counts"] else ""
+        why = f": {found['reason']}" if found["reason"] else ""
+        took = f"{found['seconds'] / 60:.1f}"
+        lines.append(f"| {row['name']} | {found['outcome']}{why} | {count} | {found['proof']} | {took} |")
+        good &= not row["gate"] or found["outcome"] == "passed"
     return "\n".join(lines) + "\n", good
 
 
@@ -140,17 +148,17 @@ def main() -> int:
         verbs.add_parser(verb).add_argument("--tier", choices=TIERS, default=TIERS[-1])
     table = verbs.add_parser("report")
     table.add_argument("folder", type=Path)
-    table.add_argument("cells", nargs="+")
+    table.add_argument("rows", nargs="+", help="JSON lists")
     asked = ask.parse_args()
     cells = load()
     if asked.verb == "names":
         print(*(cell.name for cell in of_tier(cells.values(), asked.tier) if not cell.needs_card), sep="\n")
     elif asked.verb == "github":
         variables = json.loads(os.environ.get("VARIABLES") or "{}")
-        for name, value in github(of_tier(cells.values(), asked.tier), variables, pins()).items():
-            print(f"{name}={value}")
+        for name, rows in github(of_tier(cells.values(), asked.tier), variables, pins()).items():
+            print(f"{name}={json.dumps(rows, separators=(',', ':'))}")
     else:
-        text, good = report([cells[name] for name in asked.cells], asked.folder)
+        text, good = report([row for rows in asked.rows for row in json.loads(rows)], asked.folder)
         print(text, end="")
         return 0 if good else 1
     return 0
