@@ -26,6 +26,8 @@ from glm_rocm.serve.postmortem import last_error
 
 _TICK_S = 0.1
 _KEPT_LINES = 2000
+_WORKERS_S = 2.0
+"""Between two looks at a router that does not count all of its servers yet: it logs each as an error."""
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -124,8 +126,10 @@ class Supervisor:
     def _probe(self, process: subprocess.Popen[str]) -> None:
         endpoint, limits, workers = self.launch.endpoint, self.launch.limits, self.launch.workers
         while process.poll() is None and self.answer is None:
-            if not workers or healthy_workers(endpoint, timeout=limits.probe) >= workers:
-                self.answer = complete(endpoint, timeout=limits.probe)
+            if workers and healthy_workers(endpoint, timeout=limits.probe) < workers:
+                time.sleep(_WORKERS_S)
+                continue
+            self.answer = complete(endpoint, timeout=limits.probe)
             time.sleep(0.5)
 
     def _age(self) -> float:

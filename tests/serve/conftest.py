@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from glm_rocm.serve import leader_command
+
 HERE = Path(__file__).parent
 
 
@@ -111,6 +113,23 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
             one.process.send_signal(signal.SIGTERM)
             one.process.send_signal(signal.SIGTERM)
         one.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def supervise_group(supervise: Callable[..., Supervised]) -> Callable[..., Supervised]:
+    """Start two fake servers and a fake router as one: `supervise_group(decode=["--exit-with", "3"], drain=1)`."""
+
+    def start(
+        prefill: Sequence[str] = (), decode: Sequence[str] = (), router: Sequence[str] = (), **limits: float
+    ) -> Supervised:
+        members, port = [], 0
+        for name, flags in (("prefill", prefill), ("decode", decode), ("router", ["--workers-after", "0", *router])):
+            port = free_port()
+            members.append((name, [sys.executable, str(HERE / "fake_engine.py"), "--port", str(port), *flags]))
+        order = {"command": leader_command(members, limits.get("drain", 3)), "port": port, "workers": 2}
+        return supervise(order=order, **limits)
+
+    return start
 
 
 @pytest.fixture

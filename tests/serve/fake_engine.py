@@ -27,6 +27,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--busy", type=int, default=0, help="answer 503 to this many requests first")
     parser.add_argument("--request-takes", type=float, default=0.0, help="for prompts longer than one character")
     parser.add_argument("--never-answer", action="store_true")
+    parser.add_argument("--workers-after", type=float, help="as a router: count two workers so long after the start")
     parser.add_argument("--ignore-sigterm", action="store_true")
     parser.add_argument(
         "--worker-pids", type=Path, help="start two workers that ignore SIGTERM, one in its own session"
@@ -35,6 +36,10 @@ def arguments() -> argparse.Namespace:
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        late = time.monotonic() - began < (options.workers_after or 0)
+        self.reply(503 if late else 200, {"status": "ready", "healthy_workers": 1 if late else 2})
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = os.environ.get("VLLM_API_KEY")
@@ -48,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         elif options.status != 200:
             self.reply(options.status, {"error": {"message": f"the model `{body['model']}` does not exist"}})
         else:
+            print(f"asked {time.monotonic() - began:.1f} s after the start", flush=True)
             if len(body["prompt"]) > 1:
                 print("request began", flush=True)
                 time.sleep(options.request_takes)
@@ -72,6 +78,7 @@ def die() -> None:
 
 
 options = arguments()
+began = time.monotonic()
 if options.worker_pids:
     workers = [subprocess.Popen([sys.executable, "-c", STUBBORN], start_new_session=own) for own in (False, True)]
     options.worker_pids.write_text(" ".join(str(worker.pid) for worker in workers))

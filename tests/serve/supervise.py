@@ -25,6 +25,7 @@ launch = Launch(
     endpoint=Endpoint("127.0.0.1", order["port"], "pocket-glm", order.get("sent_key", key)),
     log=Path(order["log"]),
     phases=[("loading weights", "load"), ("warming up", "warm-up")],
+    workers=order.get("workers", 0),
     limits=Limits(**order["limits"]),
 )
 try:

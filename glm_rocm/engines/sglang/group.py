@@ -23,6 +23,7 @@ from glm_rocm.plan import Plan
 LOOPBACK = "127.0.0.1"
 ROUTER = ("sglang-router", "==0.3.2")
 """The router's distribution, and the version whose flags these are."""
+ROUTER_LAUNCHER = "glm_rocm.engines.sglang.router"
 TRANSFER = "mooncake"
 """The package that moves the cache; its distributions are `mooncake-transfer-engine` and vendors' builds of it."""
 VERBS = "libibverbs.so.1"
@@ -136,10 +137,10 @@ def _transfer(plan: Plan, role: str) -> tuple[str, ...]:
 
 def _router(options: ServeOptions, servers: list[str], metrics: int) -> Member:
     argv = (
-        *(sys.executable, "-m", "sglang_router.launch_router", "--pd-disaggregation"),
+        *(sys.executable, "-m", ROUTER_LAUNCHER, "--pd-disaggregation"),
         *("--host", options.host, "--port", str(options.port)),
         *servers,
-        *("--policy", "round_robin", "--shutdown-grace-period-secs", str(options.drain_s)),
+        *("--log-level", "warn", "--policy", "round_robin", "--shutdown-grace-period-secs", str(options.drain_s)),
         *("--prometheus-host", LOOPBACK, "--prometheus-port", str(metrics)),
     )
     return Member("router", argv, ((options.host, options.port), (LOOPBACK, metrics)))
