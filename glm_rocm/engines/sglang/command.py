@@ -55,6 +55,8 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
     if plan.model.path:
         added |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if plan.target.vendor == "cpu":
+        # SGLang compiles its router and rotary embedding at the first request, a minute of C++ on two CPUs.
+        added["TORCHDYNAMO_DISABLE"] = "1"
         added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cpus() - 1))
     return added | emulation.environment(plan.emulate)
 

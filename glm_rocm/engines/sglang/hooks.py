@@ -18,7 +18,9 @@ HOOK_REGISTRY = Hook(
     "sglang.srt.plugins.hook_registry:HookRegistry.register", "wrap a function", ("target", "hook", "hook_type")
 )
 HOOK_TYPES = Hook("sglang.srt.plugins.hook_registry:HookType", "wrap or replace it", members=("AROUND", "REPLACE"))
-ATTENTION_CHOICES = Hook(f"{_CHOICES}:add_attention_backend_choices", "be `--attention-backend glm_rocm`", ("iterable",))
+ATTENTION_CHOICES = Hook(
+    f"{_CHOICES}:add_attention_backend_choices", "be `--attention-backend glm_rocm`", ("iterable",)
+)
 DRAFT_CHOICES = Hook(f"{_CHOICES}:add_draft_attention_backend_choices", "be the draft's as well", ("iterable",))
 RUNNER_CHOICES = Hook(f"{_CHOICES}:add_moe_runner_backend_choices", "be `--moe-runner-backend glm_rocm`", ("iterable",))
 ATTENTION_REGISTRY = Hook(
@@ -121,6 +123,11 @@ SHARE_WEIGHTS = Hook(
     "sglang.srt.models.glm4_moe:Glm4MoeForCausalLM.set_embed_and_head",
     "share the MTP layer's embedding on a CPU",
     ("self", "embed", "head"),
+)
+CACHE_SENDER = Hook(
+    "sglang.srt.disaggregation.mooncake.conn:MooncakeKVSender",
+    "hand a KV cache over on a CPU",
+    members=("supports_host_tensor_indices",),
 )
 PLATFORM = Hook(
     "sglang.srt.platforms.interface:SRTPlatform",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +31,8 @@ def install(plan: Plan) -> None:
     if _installed:
         return
     torchvision.watch()
-    check_hooks()
+    if multiprocessing.parent_process() is None:  # what SGLang spawns runs the code that its parent has checked
+        check_hooks()
     if plan.emulate:
         emulation.activate(plan.emulate)
     _install_attention()
@@ -125,6 +127,8 @@ def _install_cpu() -> None:
     _replace(hooks.BUILD_TREE, speculation.build_chain)
     _replace(hooks.VERIFY_TREE, speculation.verify_chain)
     _replace(hooks.SHARE_WEIGHTS, speculation.set_embed_and_head)
+    # A prefill server would fetch the numbers of its pages through pinned memory and wait for a CUDA event.
+    hooks.CACHE_SENDER.resolve().supports_host_tensor_indices = False
 
 
 def _around(hook: Hook, function: Callable[..., Any]) -> None:
