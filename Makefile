@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 MODEL ?=
 ARGS  ?=
 
-.PHONY: help serve test test-fast test-kernels test-long lint fix bench-cpu pictures env clean
+.PHONY: help image image-test serve test test-fast test-kernels test-long lint fix bench-cpu pictures env clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -33,11 +33,12 @@ test-kernels: $(ENV)/.dev ## The kernels, the emulator, and what stands on them;
 test-fast: $(ENV)/.dev ## The rest of the house, without a running vLLM or a test of more than a few seconds.
 	@$(PY) -m pytest -m "not slow and not vllm" $(KERNEL_TESTS:%=--ignore=%) $(ARGS)
 
-lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house.
+lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house, the files of docker/.
 	@$(ENV)/bin/ruff format --check --quiet . || { echo "hint: make fix" >&2; exit 1; }
 	@$(ENV)/bin/ruff check --quiet .
 	@$(ENV)/bin/mypy
 	@$(ENV)/bin/lint-imports --no-cache | tail -n 4
+	@docker/lint.sh
 
 fix: $(ENV)/.dev ## Format and mend what can be mended.
 	@$(ENV)/bin/ruff check --fix --quiet . || true
@@ -51,6 +52,15 @@ pictures: $(ENV)/.dev ## Draw the README's pictures anew.
 	@$(PY) docs/make_support.py
 	@$(PY) docs/make_sglang_flags.py
 	@$(PY) docs/make_bench.py
+
+ENGINE ?= vllm
+VENDOR ?= cpu
+
+image: ## Build a container image: ENGINE=vllm|sglang VENDOR=cpu|rocm|cuda.
+	@docker/build.sh $(ENGINE) $(VENDOR) $(ARGS)
+
+image-test: $(ENV)/.dev ## Build the CPU images of both engines, start them and ask them; ARGS="vllm" for one.
+	@docker/test.sh $(ARGS)
 
 env: $(ENV)/.dev ## Make the environment and nothing else.
 
