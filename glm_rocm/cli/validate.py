@@ -10,7 +10,7 @@ import typer
 
 from glm_rocm.cli import options
 from glm_rocm.cli.console import console, heading, show, show_plain, table
-from glm_rocm.errors import ParityError
+from glm_rocm.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
     from glm_rocm.validate.results import Case, Report
@@ -50,6 +50,9 @@ def validate(
     stock_url: Annotated[
         str, typer.Option("--stock-url", metavar="URL", help="The same checkpoint served without the plug-in.")
     ] = "",
+    stock: Annotated[
+        bool, typer.Option("--stock", help="Start the engine without the plug-in as well, to tell whose a fault is.")
+    ] = False,
     api_key: options.ApiKey = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -57,15 +60,22 @@ def validate(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from glm_rocm.validate.page import page
+    from glm_rocm.validate.results import Report
     from glm_rocm.validate.run import Wishes
     from glm_rocm.validate.run import validate as run
     from glm_rocm.validate.server import Server
 
     levels = tuple(word.strip() for word in level.split(",") if word.strip())
-    if url and "server" not in levels:
+    if url and stock:
+        raise UsageError(
+            "`--stock` with `--url`",
+            required="`--stock-url` for a server that runs already",
+            hint="glm-rocm validate --url URL --stock-url URL",
+        )
+    if (url or stock) and "server" not in levels:
         levels = (*levels, "server")
     server = Server(url, stock_url, api_key) if url else None
-    wishes = Wishes(model, target, levels, tp, quick, out, baseline, server)
+    wishes = Wishes(model, target, levels, tp, quick, out, baseline, server, stock)
     with ExitStack() as stack:
         tell: Any = None
         if console("stderr").is_terminal:
@@ -83,7 +93,8 @@ def validate(
         report = run(wishes, tell) if tell else run(wishes)
     if out is not None:
         (out / REPORT).write_text(report.to_json(), encoding="utf-8")
-        (out / PAGE).write_text(page(report), encoding="utf-8")
+        before = Report.read(baseline) if baseline else None
+        (out / PAGE).write_text(page(report, before), encoding="utf-8")
     if as_json:
         show_plain(report.to_json())
     else:

@@ -1,26 +1,41 @@
-"""A line chart on two logarithmic axes, drawn as SVG in the page's own colours; lines differ in dash and mark too."""
+"""The report's pictures, drawn by matplotlib as SVG inside the page; lines differ in dash and mark, not in colour."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import TYPE_CHECKING, Any
 
-WIDTH, PLOT = 512, 200
-LEFT, RIGHT, TOP = 52, 12, 10
-BELOW = 34
-ROW = 16
+from glm_rocm.validate.statistics import BIN_EDGES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 5.3
+"""Inches; the page shows two beside each other at this size."""
+LEGEND_ROW, LEGEND_WIDTH = 0.16, 72
+"""Inches of a line of the legend, and the characters that it holds."""
 FLOOR = 1e-9
 """Figures below this are drawn at it: an error of 0 has no place on a logarithmic axis."""
-CORNERS = {
-    "octagon": ((-1.2, -2.8), (1.2, -2.8), (2.8, -1.2), (2.8, 1.2), (1.2, 2.8), (-1.2, 2.8), (-2.8, 1.2), (-2.8, -1.2)),
-    "square": ((-2.3, -2.3), (2.3, -2.3), (2.3, 2.3), (-2.3, 2.3)),
-    "triangle": ((0, -3), (3, 2.4), (-3, 2.4)),
-    "diamond": ((0, -3.4), (3.4, 0), (0, 3.4), (-3.4, 0)),
+INK, GATE, BARS = "#0b4f85", "#a01d16", "#6f9fc4"
+MARKS, DASHES = "os^DvP", ("-", "--", ":", "-.")
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: it can be found and read aloud
+    "svg.hashsalt": "glm-rocm",  # the same report is the same bytes
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
 }
-MARKS = tuple(CORNERS)
-DASHES = ("", "6 3", "2 3", "8 3 2 3")
+NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 @dataclass(frozen=True)
@@ -31,65 +46,90 @@ class Series:
     points: tuple[tuple[int, float], ...]
 
 
-def chart(series: Sequence[Series], gates: Sequence[tuple[float, str]]) -> str:
-    """The figures over M, the gates (limit, what for) as dashed lines; a legend below names every line."""
-    limits = [limit for limit, _ in gates]
-    values = [max(value, FLOOR) for line in series for _, value in line.points if math.isfinite(value)]
-    low = math.floor(math.log10(min([*values, *limits]) * 0.9))
-    high = math.ceil(math.log10(max([*values, *limits]) * 1.1))
-    most = max(m for line in series for m, _ in line.points)
-    right = max(1.0, math.log2(most))
+def available() -> bool:
+    """Whether pictures can be drawn in this environment."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
-    def x(m: int) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * math.log2(max(m, 1)) / right
 
-    def y(value: float) -> float:
-        logged = high if not math.isfinite(value) else math.log10(max(value, FLOOR))
-        return TOP + PLOT * (high - min(max(logged, low), high)) / (high - low)
+def over_m(series: Sequence[Series], gates: Sequence[tuple[float, str]], title: str) -> str:
+    """The figures over M on two logarithmic axes, the gates (limit, what for) dashed; a legend names every line.
 
-    height = TOP + PLOT + BELOW + ROW * len(series)
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="error of the worst token over M" '
-        'font-family="system-ui,sans-serif" font-size="11" fill="currentColor" xmlns="http://www.w3.org/2000/svg">'
-    ]
-    for power in range(low, high + 1, max(1, (high - low) // 5)):
-        at = y(10.0**power)
-        parts.append(_line(LEFT, at, WIDTH - RIGHT, at, "var(--line,#ccc)"))
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">1e{power}</text>')
-    for power in range(0, math.floor(right) + 1, max(1, round(right / 6))):
-        parts.append(f'<text x="{x(2**power):.1f}" y="{TOP + PLOT + 14}" text-anchor="middle">{2**power}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{TOP + PLOT + 28}" text-anchor="end">M, tokens</text>')
-    for limit, name in gates:
-        parts.append(_line(LEFT, y(limit), WIDTH - RIGHT, y(limit), "var(--bad,#b00)", "4 3"))
-        parts.append(
-            f'<text x="{WIDTH - RIGHT}" y="{y(limit) - 4:.1f}" text-anchor="end">gate {limit:g}, {name}</text>'
+    What is not finite has no place on an axis: it is drawn as a cross at the top and called so.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        names = [textwrap.fill(line.name, LEGEND_WIDTH) for line in series]
+        below = 0.55 + LEGEND_ROW * (len("\n".join([*names, ""]).splitlines()) + 1)
+        figure, axes = _axes(below, above=2.2)
+        finite = [max(value, FLOOR) for line in series for _, value in line.points if math.isfinite(value)]
+        top = 3 * max([*finite, *(limit for limit, _ in gates)])
+        for index, line in enumerate(series):
+            sizes = [m for m, _ in line.points]
+            values = [min(max(value, FLOOR), top) if math.isfinite(value) else top for _, value in line.points]
+            axes.plot(
+                sizes, values, linewidth=1, markersize=4, color=INK, marker=MARKS[index % len(MARKS)],
+                linestyle=DASHES[index // len(MARKS) % len(DASHES)], label=names[index],
+            )  # fmt: skip
+        broken = sorted({m for line in series for m, value in line.points if not math.isfinite(value)})
+        if broken:
+            axes.plot(broken, [top] * len(broken), "x", color=GATE, markersize=9, label="NaN or infinite")
+        for limit, name in gates:
+            axes.axhline(limit, color=GATE, linewidth=1, linestyle="--")
+            axes.annotate(
+                f"gate {limit:g}, {name}", (1, limit), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                textcoords="offset points", ha="right", color=GATE,
+            )  # fmt: skip
+        axes.set(yscale="log", xlabel="M, tokens", ylabel="calc_diff, worst token")
+        axes.set_ylim(10.0 ** math.floor(math.log10(min([*finite, top / 3]))), top)
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        figure.legend(
+            loc="lower left", borderaxespad=0, handlelength=3.5, fontsize=8, labelspacing=0.25, bbox_to_anchor=(0, 0)
         )
-    for index, line in enumerate(series):
-        parts += _drawn(
-            line, index, [(x(m), y(value)) for m, value in line.points], height - ROW * (len(series) - index)
-        )
-    return "".join(parts) + "</svg>"
+        return _svg(figure, title)
 
 
-def _drawn(line: Series, index: int, places: Sequence[tuple[float, float]], legend: float) -> list[str]:
-    dash, mark = DASHES[index // len(MARKS) % len(DASHES)], MARKS[index % len(MARKS)]
-    path = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
-    style = f'fill="none" stroke="var(--accent,#06c)" stroke-width="1.3" stroke-dasharray="{dash}"'
-    drawn = [f'<polyline points="{path}" {style}/>']
-    drawn += [
-        _mark(mark, px, py, f"M {m}: {value:.3g}") for (px, py), (m, value) in zip(places, line.points, strict=True)
-    ]
-    drawn.append(_mark(mark, LEFT + 4, legend + 7, line.name))
-    drawn.append(f'<text x="{LEFT + 14}" y="{legend + 11}">{escape(line.name)}</text>')
-    return drawn
+def histogram(counts: Mapping[str, Sequence[int]], title: str) -> str:
+    """How many tokens have which KL divergence, a row of bars for each variant on one axis."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        from matplotlib.figure import Figure
+
+        figure = Figure((WIDTH, 0.6 + 1.05 * len(counts)), layout="constrained")
+        rows = figure.subplots(len(counts), 1, sharex=True, squeeze=False)[:, 0]
+        edges = [math.log10(edge) for edge in BIN_EDGES]
+        for axes, (name, numbers) in zip(rows, counts.items(), strict=True):
+            axes.stairs(numbers, edges, fill=True, facecolor=BARS, edgecolor=INK)
+            axes.set_title(name, loc="left", fontsize=9)
+            axes.grid(axis="x", visible=False)
+        rows[-1].set_xlabel("KL divergence of the next token, nats (the first bar: all below)")
+        rows[-1].xaxis.set_major_formatter(lambda value, _: f"1e{value:.0f}")
+        rows[len(rows) // 2].set_ylabel("tokens")
+        return _svg(figure, title)
 
 
-def _mark(kind: str, x: float, y: float, words: str) -> str:
-    corners = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in CORNERS[kind])
-    return f'<polygon points="{corners}" fill="var(--accent,#06c)"><title>{escape(words)}</title></polygon>'
+def _axes(below: float, above: float) -> tuple[Figure, Axes]:
+    """Axes `above` inches high over `below` inches for the legend: a legend of any width leaves them as they are."""
+    from matplotlib.figure import Figure
+
+    height = above + below + 0.1
+    figure = Figure((WIDTH, height))
+    return figure, figure.add_axes((0.12, below / height, 0.86, above / height))
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "") -> str:
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-dasharray="{dash}"/>'
-    )
+def _svg(figure: Figure, title: str) -> str:
+    """The figure as an `<svg>` element without a header, named for those who do not see it."""
+    from html import escape
+
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=NO_METADATA)
+    drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    return drawn.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)

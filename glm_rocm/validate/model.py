@@ -24,7 +24,7 @@ from glm_rocm.validate.block import empty_pages
 from glm_rocm.validate.layer import Chain, Stage, stages_of
 from glm_rocm.validate.machine import Machine
 from glm_rocm.validate.results import Case, Check, check
-from glm_rocm.validate.statistics import mcnemar, paired_interval
+from glm_rocm.validate.statistics import binned, mcnemar, paired_interval
 from glm_rocm.validate.text import Packed
 from glm_rocm.validate.trial import worst
 from glm_rocm.validate.weights import layer_bytes, quantized, tensors_of, widened
@@ -101,6 +101,7 @@ def model_cases(
                 yield Case(
                     "model", op, kernel, variant.name, spec.name, tokens, found, evidence=machine.evidence,
                     seconds=took if op == "hidden" else 0.0, notes=notes,
+                    histogram=binned(mine.kl[~packed.last].tolist()) if op == "logits" else (),
                 )  # fmt: skip
 
 

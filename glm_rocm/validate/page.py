@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from glm_rocm.validate.chart import Series, chart
 from glm_rocm.validate.gates import GATES
 from glm_rocm.validate.layer import STAGES
-from glm_rocm.validate.results import Case, Check, Report, nearest
+from glm_rocm.validate.pictures import errors_over_m, kl_histograms
+from glm_rocm.validate.results import Case, Check, Report, grew, nearest
 
 STYLE = """
 :root{--ink:#1b1f24;--soft:#5b6570;--line:#d8dde3;--paper:#fff;--panel:#f5f7f9;--good:#1a7f4b;--bad:#b3261e;--accent:#0b63a5}
@@ -29,8 +29,10 @@ th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);ve
 th{color:var(--soft);font-weight:600}td.n{text-align:right;white-space:nowrap}.good{color:var(--good)}
 .bad{color:var(--bad);font-weight:600}
 details{border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem;margin:.5rem 0}
-summary{cursor:pointer}figure{margin:1rem 0;display:inline-block;width:32rem;max-width:100%;vertical-align:top}
-figcaption{font-size:.875rem}svg{max-width:100%;height:auto}.heat td{text-align:center;white-space:nowrap}
+summary{cursor:pointer}li,summary,p{overflow-wrap:anywhere}figure{margin:1rem 0}.figures{display:grid;
+gap:0 1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,31.8rem),1fr))}
+figcaption{font-size:.875rem}figure svg{max-width:100%;height:auto;background:#fff}
+.heat td{text-align:center;white-space:nowrap}
 @media print{body{max-width:none;padding:0}details{break-inside:avoid}figure{break-inside:avoid}}
 """
 EVIDENCE = {
@@ -46,11 +48,11 @@ LEVEL_WORDS = {
 }
 
 
-def page(report: Report) -> str:
-    """The whole page."""
+def page(report: Report, before: Report | None = None) -> str:
+    """The whole page; with the baseline `before`, its figures beside the report's."""
     title = f"glm-rocm validate: {report.model} on {report.target}"
     levels = [part for level in report.levels for part in _level(report, level)]
-    body = "\n".join([*_head(report, title), *_failures(report), *levels, *_gates(report)])
+    body = "\n".join([*_head(report, title), *_failures(report), *_beside(report, before), *levels, *_gates(report)])
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -77,9 +79,6 @@ def _head(report: Report, title: str) -> Iterator[str]:
         for (level, evidence), cases in counts.items()
     ]  # fmt: skip
     yield _table(("level", "evidence", "cases", "result", "time"), rows, raw=(3,))
-    if report.baseline:
-        yield f"<h2>Against the baseline</h2><p>{escape(report.baseline)}</p>"
-        yield _list(report.regressions) if report.regressions else "<p>Nothing got worse.</p>"
 
 
 def _failures(report: Report) -> Iterator[str]:
@@ -96,6 +95,38 @@ def _failures(report: Report) -> Iterator[str]:
         yield "</details>"
 
 
+def _beside(report: Report, before: Report | None) -> Iterator[str]:
+    """Each op's worst figures in the baseline and now, over the cases that both have; what got worse is marked."""
+    if before is None:
+        return
+    then = {case.key: case for case in before.cases}
+    shared = [case for case in report.cases if case.key in then]
+    yield f"<h2>Against the baseline</h2><p>{escape(report.baseline)}, of {escape(before.started)}: "
+    yield f"{len(shared)} of {len(report.cases)} cases are in both. "
+    yield f"{len(report.regressions)} got worse.</p>" if report.regressions else "Nothing got worse.</p>"
+    groups: dict[tuple[str, str, str], list[Case]] = defaultdict(list)
+    for case in shared:
+        groups[case.level, case.op, case.kernel].append(case)
+    worse: list[tuple[str, ...]] = []
+    same: list[tuple[str, ...]] = []
+    for name, cases in groups.items():
+        for gate in dict.fromkeys(one.gate for case in cases for one in case.checks):
+            old, new = _worst(gate, [then[case.key] for case in cases]), _worst(gate, cases)
+            if old is not None and new is not None:
+                row = (*name, GATES[gate].what, f"{old.measured:.3g}", f"{new.measured:.3g}")
+                (worse if grew(new, old) else same).append(row)
+    header = ("level", "op", "kernel", "figure, the worst", "baseline", "now")
+    if report.regressions:
+        yield f'<p class="bad">&#9632; worse than the baseline</p>{_table(header, worse)}'
+        keys = _list(report.regressions)
+        yield f"<details><summary>{len(report.regressions)} cases that got worse</summary>{keys}</details>"
+    yield f"<details><summary>{len(same)} figures that did not get worse</summary>{_table(header, same)}</details>"
+
+
+def _worst(gate: str, cases: Iterable[Case]) -> Check | None:
+    return nearest(one for case in cases for one in case.checks if one.gate == gate)
+
+
 def _level(report: Report, level: str) -> Iterator[str]:
     cases = report.of_level(level)
     yield f"<h2>{LEVEL_WORDS[level]}</h2>"
@@ -103,7 +134,7 @@ def _level(report: Report, level: str) -> Iterator[str]:
         yield "<p>Nothing ran.</p>"
         return
     if level == "ops":
-        yield from _charts(cases)
+        yield from errors_over_m(cases)
         yield _table(("op", "kernel", "problem", "cases", "M", "nearest to its gate", "result"), _by_problem(cases),
                      raw=(6,))  # fmt: skip
         cuts = sorted({case.cut for case in cases if case.cut})
@@ -114,6 +145,7 @@ def _level(report: Report, level: str) -> Iterator[str]:
         yield from _heat(cases)
     else:
         rows = [(case.op, case.stress, _figures(case), "; ".join(case.notes), _state(case.passed)) for case in cases]
+        yield from kl_histograms(cases)
         yield _table(("figure", "variant", "measured (gate)", "notes", "result"), rows, raw=(2, 4))
 
 
@@ -133,33 +165,6 @@ def _near(one: Check) -> str:
     if one.limit == 0:
         return f"{GATES[one.gate].what}: {one.measured:g} (0)"
     return f"{GATES[one.gate].what}: {one.measured:.2g} of {one.limit:.2g}"
-
-
-def _charts(cases: Sequence[Case]) -> Iterator[str]:
-    """A chart per kernel: the worst token over M, a line for each problem, the gate dashed."""
-    by_kernel: dict[str, dict[tuple[str, str], list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
-    limits: dict[tuple[str, str], float] = {}
-    for case in cases:
-        if case.stress != "plain":
-            continue
-        for gate in dict.fromkeys(one.gate for one in case.checks if one.gate.startswith(("same_bits", "format"))):
-            worst = max(one.measured for one in case.checks if one.gate == gate)
-            by_kernel[case.kernel][case.problem, gate].append((case.m, worst))
-            limits[case.kernel, gate] = GATES[gate].limit
-    for kernel, lines in by_kernel.items():
-        for kind, words in (("same_bits", "kernel's error, same bits"), ("format", "format's error, against BF16")):
-            chosen = [
-                Series(problem, tuple(points)) for (problem, gate), points in lines.items()
-                if gate.startswith(kind) and gate != "format.mean"
-            ]  # fmt: skip
-            bounds = [
-                (limit, gate.partition(".")[2])
-                for (name, gate), limit in limits.items()
-                if name == kernel and gate.startswith(kind) and gate != "format.mean"
-            ]
-            if chosen:
-                caption = f"<b>{escape(kernel)}</b>, {words}: calc_diff of the worst token over M"
-                yield f"<figure>{chart(chosen, bounds)}<figcaption>{caption}</figcaption></figure>"
 
 
 def _heat(cases: Sequence[Case]) -> Iterator[str]:

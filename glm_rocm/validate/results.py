@@ -12,7 +12,7 @@ from typing import Any
 from glm_rocm.errors import UsageError
 from glm_rocm.validate.gates import GATES
 
-SCHEMA = 1
+SCHEMA = 2
 LEVELS = ("ops", "block", "model", "server")
 
 
@@ -70,6 +70,7 @@ class Case:
         seconds: how long it took.
         error: why it could not run, where it raised.
         notes: sentences for the reader.
+        histogram: of the KL divergence over the tokens, by `statistics.BIN_EDGES`; empty where there is none.
     """
 
     level: str
@@ -84,6 +85,7 @@ class Case:
     seconds: float = 0.0
     error: str = ""
     notes: tuple[str, ...] = ()
+    histogram: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -119,7 +121,8 @@ class Case:
     def from_record(cls, record: dict[str, Any]) -> Case:
         """The inverse of `dataclasses.asdict`."""
         checks = tuple(Check(**{**one, "measured": _number(one["measured"])}) for one in record["checks"])
-        return cls(**{**record, "checks": checks, "notes": tuple(record["notes"])})
+        lists = {name: tuple(record[name]) for name in ("notes", "histogram")}
+        return cls(**{**record, **lists, "checks": checks})
 
 
 @dataclass(frozen=True)
@@ -224,10 +227,13 @@ def regressions(cases: Iterable[Case], before: Sequence[Case]) -> tuple[str, ...
 def _worse(now: Case, then: Case) -> bool:
     if then.passed and not now.passed:
         return True
-    figures = {one.gate: one.measured for one in then.checks}
-    for one in now.checks:
-        if GATES[one.gate].sense == "at most" and one.gate in figures and one.limit > 0:
-            floor = FLOOR * one.limit
-            if one.measured > GROWTH * max(figures[one.gate], floor):
-                return True
-    return False
+    before = {one.gate: one for one in then.checks}
+    return any(grew(one, before[one.gate]) for one in now.checks if one.gate in before)
+
+
+def grew(now: Check, then: Check) -> bool:
+    """Whether a figure misses its gate and did not before, or grew more than `GROWTH` times."""
+    if then.passed and not now.passed:
+        return True
+    counts_up = GATES[now.gate].sense == "at most" and now.limit > 0
+    return counts_up and now.measured > GROWTH * max(then.measured, FLOOR * now.limit)

