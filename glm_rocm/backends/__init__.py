@@ -33,6 +33,15 @@ def by_name(name: str) -> Kernel:
     raise UsageError(f"unknown kernel `{name}`", required=f"one of {known}", hint="list them with `glm-rocm backends`")
 
 
+def environment(target: Target) -> dict[str, str]:
+    """What a process that loads the target's kernels needs in its environment: `environment` of its backend's file."""
+    module = f"{__name__}.{target.vendor}"
+    if importlib.util.find_spec(module) is None:
+        return {}
+    needed = getattr(importlib.import_module(module), "environment", None)
+    return dict(needed(target)) if needed else {}
+
+
 def _kernels(backend: str) -> tuple[Kernel, ...]:
     """KERNELS of `backends/<backend>.py`, empty where there is no such file."""
     module = f"{__name__}.{backend}"

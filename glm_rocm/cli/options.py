@@ -156,6 +156,15 @@ MemoryShare = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe/--no-probe",
+        help="Run each kernel for a moment, in a process of its own, before it is chosen.",
+        envvar="GLM_ROCM_PROBE",
+        rich_help_panel=_MODEL,
+    ),
+]
 Host = Annotated[
     str,
     typer.Option(

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from glm_rocm.cli import options
 from glm_rocm.cli.console import command_to_paste, heading, show, show_plain
-from glm_rocm.errors import UsageError
+from glm_rocm.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     from glm_rocm.engines.base import Engine, ServeOptions
     from glm_rocm.plan import Plan
+    from glm_rocm.probe import Prober
+    from glm_rocm.target import Target
 
 ANCIENT = "VLLM_ATTENTION_BACKEND"
 """Read by no vLLM since the choice became `--attention-backend`; GLM's README of 2025 still names it."""
@@ -42,6 +44,7 @@ class Wanted:
     memory_share: float | None
     emulate: str
     disaggregate: str | None = None
+    probe: bool = False
 
 
 def plan(
@@ -59,13 +62,14 @@ def plan(
     memory_share: options.MemoryShare = None,
     emulate: options.Emulate = "",
     disaggregate: options.Disaggregate = None,
+    probe: options.Probe = False,
     as_json: options.AsJson = False,
 ) -> None:
     """What would run where, whether it fits, which kernels and why. Works on any machine."""
     kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
         model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate,
-        disaggregate,
+        disaggregate, probe,
     )  # fmt: skip
     made, its_engine = make(wanted, planning=True)
     if as_json:
@@ -105,9 +109,29 @@ def make(wanted: Wanted, *, planning: bool) -> tuple[Plan, Engine]:
         memory_fraction=wanted.memory_share or MEMORY_FRACTION,
         emulate=wanted.emulate,
         disaggregation=disaggregation,
+        probe=prober(target) if wanted.probe and not wanted.emulate else None,
     )
     check_model(made)
     return with_environment_notes(made, os.environ), engine
+
+
+def prober(target: Target) -> Prober | None:
+    """What tries kernels on the target; None where it is not in this machine, so that nothing can be tried."""
+    from glm_rocm.backends import environment
+    from glm_rocm.probe import Prober
+    from glm_rocm.target import detect_target
+
+    try:
+        here = detect_target()
+    except TargetError:
+        return None
+    if (here.vendor, here.arch) != (target.vendor, target.arch):
+        return None
+
+    def tell(name: str) -> None:
+        show_plain(f"trying `{name}`; the first time it may have to compile for minutes", stream="stderr")
+
+    return Prober(target, environment={**environment(target), **os.environ}, tell=tell)
 
 
 def check_model(made: Plan) -> None:

@@ -39,6 +39,7 @@ PLAN_FLAGS = (
     "kernel",
     "emulate",
     "disaggregate",
+    "probe",
 )
 OUR_FLAGS = ("--host", "--port", "--api-key", "--served-model-name", "--shutdown-timeout")
 """Flags of an engine that the supervisor must know of: they have their place before the `--`."""
@@ -97,6 +98,7 @@ def serve(
     memory_share: options.MemoryShare = None,
     emulate: options.Emulate = "",
     disaggregate: options.Disaggregate = None,
+    probe: options.Probe = True,
     plan_file: options.PlanFile = None,
     stock: options.Stock = False,
     host: options.Host = "127.0.0.1",
@@ -122,7 +124,7 @@ def serve(
     kernels = options.kernels_by_op(kernel)
     wanted = Wanted(
         model, target, engine, tp, mtp, fp8, dtype, kv_dtype, context, max_seqs, kernels, memory_share, emulate,
-        disaggregate,
+        disaggregate, probe and not stock and not dry_run,
     )  # fmt: skip
     if plan_file is not None:
         refuse_plan_flags(ctx)

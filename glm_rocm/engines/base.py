@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from glm_rocm import backends
 from glm_rocm.errors import PlanError
 from glm_rocm.plan import Plan
 
@@ -28,6 +30,14 @@ def handed_plan(path: str) -> Plan:
             hint=f"unset {PLAN_VARIABLE}",
         ) from problem
     return Plan.from_json(text)
+
+
+def kernel_environment(plan: Plan) -> dict[str, str]:
+    """What the chosen kernels' libraries need in an engine's environment; a variable that is set already stays."""
+    if not any("flashinfer" in selection.chosen.requires for selection in plan.selections):
+        return {}
+    needed = backends.environment(plan.target)
+    return {name: value for name, value in needed.items() if name not in os.environ}
 
 
 @dataclass(frozen=True)

@@ -129,3 +129,17 @@ class Experts(Protocol):
             `[T, H]` of x's dtype (fp32 from the reference), `out` where given. A row of NaN spoils no other row.
         """
         ...
+
+
+class PrepareExperts(Protocol):
+    """The call that a module with an experts kernel may offer beside it as `prepare_experts`, for a kernel that wants
+    the weights otherwise arranged than a checkpoint has them. `experts_prepared` of that module, with the signature of
+    `Experts`, then takes what it has arranged."""
+
+    def __call__(self, w13: Tensor, w13_scale: Tensor | None) -> None:
+        """Arrange in place, once after loading and again after each change of the weights.
+
+        Args:
+            w13, w13_scale: as `Experts` takes them.
+        """
+        ...

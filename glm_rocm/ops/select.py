@@ -6,12 +6,15 @@ Nothing is swallowed: the trace holds one verdict per kernel that was looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from glm_rocm.errors import SelectionError, UsageError
 from glm_rocm.ops.kernel import Accepted, Kernel, Problem, Refused, Verdict
 from glm_rocm.target import Target
+
+Probe = Callable[[Kernel, Problem], "Refused | None"]
+"""Runs a kernel for a moment: None where it works here, else why it is passed over. May raise to stop everything."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,23 @@ class Selection:
         return tuple(verdict for verdict in self.trace if isinstance(verdict, Refused))
 
 
-def select(problem: Problem, target: Target, kernels: Sequence[Kernel], *, asked: str | None = None) -> Selection:
+def select(
+    problem: Problem,
+    target: Target,
+    kernels: Sequence[Kernel],
+    *,
+    asked: str | None = None,
+    probe: Probe | None = None,
+) -> Selection:
     """The first of `kernels` that accepts the problem, or the one `asked` for by name.
 
     Args:
         problem: the op at its per-rank shape.
         target: the accelerator, detected or stated.
         kernels: candidates in priority order, from `backends.candidates(target)`; other ops' kernels are passed over.
-        asked: a kernel's name (`--kernel op=name`).
+        asked: a kernel's name (`--kernel op=name`), whole (`cuda.flashinfer_attention`) or the part that tells it from
+            the op's others (`flashinfer`).
+        probe: asked of each accepted kernel in turn, until one works; those after it are not tried.
 
     Raises:
         UsageError: `asked` names no candidate for this op.
@@ -51,6 +63,10 @@ def select(problem: Problem, target: Target, kernels: Sequence[Kernel], *, asked
     """
     candidates = [kernel for kernel in kernels if kernel.op == problem.op]
     trace = tuple(kernel.check(problem, target) for kernel in candidates)
+    if asked is not None:
+        asked = _whole_name(candidates, asked)
+    if probe is not None:
+        trace = _probed(problem, candidates, trace, asked, probe)
     accepted = [kernel for kernel, verdict in zip(candidates, trace, strict=True) if isinstance(verdict, Accepted)]
     if asked is not None:
         return _asked(problem, candidates, trace, asked)
@@ -65,6 +81,28 @@ def select(problem: Problem, target: Target, kernels: Sequence[Kernel], *, asked
     skipped = [str(verdict) for verdict in trace[:position] if isinstance(verdict, Refused)]
     because = "first in priority" if not skipped else "preferred ones refused: " + " | ".join(skipped)
     return Selection(problem, chosen, trace, because)
+
+
+def _whole_name(candidates: Sequence[Kernel], asked: str) -> str:
+    """`flashinfer` -> `cuda.flashinfer_attention`, where one candidate alone is meant; else as it is."""
+    stems = {kernel.name: kernel.name.partition(".")[2] for kernel in candidates}
+    meant = [name for name, stem in stems.items() if asked in (name, stem) or stem.startswith(f"{asked}_")]
+    return meant[0] if len(meant) == 1 else asked
+
+
+def _probed(
+    problem: Problem, candidates: Sequence[Kernel], trace: tuple[Verdict, ...], asked: str | None, probe: Probe
+) -> tuple[Verdict, ...]:
+    """The trace after trying: up to the first kernel that works, or the one asked for alone."""
+    verdicts = list(trace)
+    for place, kernel in enumerate(candidates):
+        if isinstance(verdicts[place], Refused) or asked not in (None, kernel.name):
+            continue
+        refused = probe(kernel, problem)
+        if refused is None:
+            break
+        verdicts[place] = refused
+    return tuple(verdicts)
 
 
 def _asked(problem: Problem, candidates: Sequence[Kernel], trace: tuple[Verdict, ...], asked: str) -> Selection:

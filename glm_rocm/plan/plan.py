@@ -16,7 +16,7 @@ from glm_rocm.errors import GlmRocmError, PlanError, UsageError
 from glm_rocm.model import KNOWN, load_spec
 from glm_rocm.model.spec import BLOCK, ModelSpec
 from glm_rocm.ops.kernel import Kernel, Problem
-from glm_rocm.ops.select import Selection, select
+from glm_rocm.ops.select import Probe, Selection, select
 from glm_rocm.plan import records
 from glm_rocm.plan.disaggregation import Disaggregation, check_engine
 from glm_rocm.plan.memory import MEMORY_FRACTION, MemoryFit
@@ -195,6 +195,7 @@ def make_plan(
     notes: Sequence[str] = (),
     emulate: str = "",
     disaggregation: Disaggregation | None = None,
+    probe: Probe | None = None,
 ) -> Plan:
     """Decide everything that serving `model` on `target` needs, or say why it cannot be.
 
@@ -216,6 +217,7 @@ def make_plan(
         notes: sentences to put before the plan's own.
         emulate: see `Plan.emulate`.
         disaggregation: see `Plan.disaggregation`.
+        probe: see `select`; None: the declarations alone decide.
 
     Raises:
         CheckpointError: the model cannot be read or is not a GLM-4.5 to 4.7.
@@ -240,7 +242,7 @@ def make_plan(
     asked = dict(kernels or {})
     _check_ops(asked, wanted)
     selections = tuple(
-        select(problem, card, backends.candidates(card), asked=asked.get(problem.op))
+        select(problem, card, backends.candidates(card), asked=asked.get(problem.op), probe=probe)
         for problem in problems_of(spec, placed.tp, dtype=compute, kv_dtype=cache, block_size=pages)
         if problem.op in wanted
     )

@@ -138,6 +138,12 @@ def test_what_is_planned_for_a_batch_has_the_signature_of_the_op() -> None:
     assert parameters(planning) == parameters(attention.PlanBatch.__call__)
 
 
+def test_arranging_weights_has_the_signature_of_the_op() -> None:
+    module = importlib.import_module("glm_rocm.backends.cuda.flashinfer_experts")
+    assert parameters(module.prepare_experts) == parameters(moe.PrepareExperts.__call__)
+    assert parameters(module.experts_prepared) == parameters(moe.Experts.__call__)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.describe())
 def test_a_triton_kernel_comes_first_on_mi300x(problem: Any) -> None:
     card = parse_target("mi300x:8")

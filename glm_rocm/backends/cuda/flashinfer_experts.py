@@ -35,6 +35,7 @@ def experts(
     return experts_prepared(x, w13, w2, ids, weights, **options)  # type: ignore[arg-type]
 
 
+@torch.no_grad()
 def prepare_experts(w13: Tensor, w13_scale: Tensor | None) -> None:
     """Exchange gate and up of every expert in place, and of the scales where there are any; twice is as before.
 

@@ -10,7 +10,7 @@ from sglang.srt.layers.attention.base_attn_backend import AttentionBackend
 from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 from sglang.srt.runtime_context import get_parallel
 
-from glm_rocm.engines.active import kernel, require_attention, store_kernel
+from glm_rocm.engines.active import attention_problem, batch_planner, kernel, require_attention, store_kernel
 
 
 @dataclass
@@ -61,7 +61,12 @@ class GlmAttentionBackend(AttentionBackend):  # type: ignore[misc]
         longest = int(context.max())
         table = self.req_to_token[batch.req_pool_indices, : longest : self.page_size]
         pages = torch.div(table, self.page_size, rounding_mode="floor").to(torch.int32)
-        self.forward_metadata = GlmMetadata(start, context.to(torch.int32), pages)
+        context = context.to(torch.int32)
+        self.forward_metadata = GlmMetadata(start, context, pages)
+        plan_batch = batch_planner()
+        if plan_batch is not None:
+            on_host = {"query_start_host": start.cpu(), "context_len_host": context.cpu()}
+            plan_batch(attention_problem(), pages, start, context, **on_host)
 
     def _lengths(self, batch: ForwardBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """[B] queries of each request, and [B] tokens in the cache once they are stored."""

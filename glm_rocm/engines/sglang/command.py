@@ -6,7 +6,7 @@ import os
 import sys
 
 from glm_rocm.backends import emulation
-from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions
+from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, kernel_environment
 from glm_rocm.plan import Plan
 
 LAUNCHER = "glm_rocm.engines.sglang.launcher"
@@ -58,7 +58,7 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
         # SGLang compiles its router and rotary embedding at the first request, a minute of C++ on two CPUs.
         added["TORCHDYNAMO_DISABLE"] = "1"
         added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cpus() - 1))
-    return added | emulation.environment(plan.emulate)
+    return added | kernel_environment(plan) | emulation.environment(plan.emulate)
 
 
 def tool_parser(plan: Plan) -> str:

@@ -19,7 +19,7 @@ from sglang.srt.layers.moe.moe_runner.runner import MoeRunner
 from sglang.srt.layers.moe.token_dispatcher import StandardCombineInput
 from sglang.srt.layers.moe.utils import resolve_moe_runner_backend
 
-from glm_rocm.engines.active import kernel
+from glm_rocm.engines.active import experts
 from glm_rocm.engines.sglang.command import BACKEND
 
 
@@ -41,7 +41,7 @@ class GlmRunner(DispatchMoeRunnerCore):  # type: ignore[misc]
         weights: torch.Tensor = topk.topk_weights
         if scale_left_to_runner(runner_config):
             weights = weights * runner_config.routed_scaling_factor
-        found = kernel("moe.experts")(
+        found = experts(
             dispatch_output.hidden_states,
             quant_info.w13_weight,
             quant_info.w2_weight,

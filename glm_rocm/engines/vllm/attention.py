@@ -18,7 +18,14 @@ from vllm.v1.attention.backend import (
     MultipleOf,
 )
 
-from glm_rocm.engines.active import chosen, kernel, require_attention, store_kernel
+from glm_rocm.engines.active import (
+    attention_problem,
+    batch_planner,
+    chosen,
+    kernel,
+    require_attention,
+    store_kernel,
+)
 
 logger = init_logger("vllm.glm_rocm")
 
@@ -40,28 +47,60 @@ class GlmMetadata:
     block_table: torch.Tensor
 
 
-class GlmMetadataBuilder(AttentionMetadataBuilder[GlmMetadata]):  # type: ignore[misc]
-    """Keeps of vLLM's batch description what the op's call needs."""
+GRAPHS = {
+    "always": AttentionCGSupport.ALWAYS,
+    "uniform": AttentionCGSupport.UNIFORM_BATCH,
+    "never": AttentionCGSupport.NEVER,
+}
+"""A kernel's word for what may be captured, in vLLM's."""
 
-    # The kernels read lengths on the host, which a captured graph cannot.
-    _cudagraph_support: ClassVar[AttentionCGSupport] = AttentionCGSupport.NEVER
+
+class GlmMetadataBuilder(AttentionMetadataBuilder[GlmMetadata]):  # type: ignore[misc]
+    """Keeps of vLLM's batch description what the op's call needs; has the kernel plan the batch where it wants to."""
 
     def __init__(self, kv_cache_spec: Any, layer_names: list[str], vllm_config: Any, device: torch.device) -> None:
         super().__init__(kv_cache_spec, layer_names, vllm_config, device)
+        # vLLM's lengths on the host are guesses while drafts may still be refused.
+        self._drafting = getattr(vllm_config, "speculative_config", None) is not None
+
+    @classmethod
+    def get_cudagraph_support(cls, vllm_config: Any, kv_cache_spec: Any) -> AttentionCGSupport:
+        """What the chosen kernel declares."""
+        found = chosen("attention")
+        return GRAPHS[found.graph] if found else AttentionCGSupport.NEVER
 
     def build(
         self, common_prefix_len: int, common_attn_metadata: CommonAttentionMetadata, fast_build: bool = False
     ) -> GlmMetadata:
         """The metadata of one step, shared by all layers of the group."""
-        batch = common_attn_metadata
+        return self._build(common_attn_metadata, capture=False)
+
+    def build_for_cudagraph_capture(self, common_attn_metadata: CommonAttentionMetadata) -> GlmMetadata:
+        """The metadata of a step whose layers are captured."""
+        return self._build(common_attn_metadata, capture=True)
+
+    def _build(self, batch: CommonAttentionMetadata, *, capture: bool) -> GlmMetadata:
         if batch.causal is not True:
             raise NotImplementedError("GLM-4.5 / 4.6 attention is causal")
-        return GlmMetadata(
+        metadata = GlmMetadata(
             tokens=batch.num_actual_tokens,
             query_start=batch.query_start_loc,
             context_len=batch.seq_lens,
             block_table=batch.block_table_tensor,
         )
+        plan_batch = batch_planner()
+        if plan_batch is not None:
+            lengths = None if self._drafting else batch.seq_lens_cpu_upper_bound
+            plan_batch(
+                attention_problem(),
+                metadata.block_table,
+                metadata.query_start,
+                metadata.context_len,
+                query_start_host=batch.query_start_loc_cpu,
+                context_len_host=batch.seq_lens.cpu() if lengths is None else lengths,
+                capture=capture,
+            )
+        return metadata
 
 
 class GlmAttentionBackend(AttentionBackend):  # type: ignore[misc]

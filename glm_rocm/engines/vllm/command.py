@@ -7,7 +7,7 @@ import os
 import sys
 
 from glm_rocm.backends import emulation
-from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions
+from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, kernel_environment
 from glm_rocm.plan import Plan
 
 LAUNCHER = "glm_rocm.engines.vllm.launcher"
@@ -52,7 +52,7 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
         added |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if plan.target.vendor == "cpu":
         added |= _cpu_environment(plan)
-    return added | emulation.environment(plan.emulate)
+    return added | kernel_environment(plan) | emulation.environment(plan.emulate)
 
 
 def _memory(plan: Plan) -> list[str]:

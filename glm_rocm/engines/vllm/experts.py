@@ -21,7 +21,7 @@ from vllm.model_executor.layers.quantization.utils.quant_utils import (
     kFp8StaticChannelSym,
 )
 
-from glm_rocm.engines.active import active_plan, kernel
+from glm_rocm.engines.active import active_plan, experts
 from glm_rocm.engines.vllm.ops import experts_op
 
 SCHEMES: dict[tuple[QuantKey | None, QuantKey | None], str] = {
@@ -113,7 +113,7 @@ class GlmExperts(mk.FusedMoEExpertsModular):  # type: ignore[misc]
         if torch.compiler.is_compiling():
             experts_op(output, *tensors, self.w1_scale, self.w2_scale, self._scheme(), expert_map)
             return
-        kernel("moe.experts")(
+        experts(
             *tensors,
             w13_scale=self.w1_scale,
             w2_scale=self.w2_scale,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from glm_rocm.engines.active import kernel
+from glm_rocm.engines.active import experts, kernel
 
 
 @torch.library.custom_op("glm_rocm::experts", mutates_args=("out",))
@@ -25,7 +25,7 @@ def experts_op(
     expert_map: torch.Tensor | None,
 ) -> None:
     """`ops.moe.experts`, writing into `out` [T, H]."""
-    kernel("moe.experts")(
+    experts(
         x, w13, w2, ids, weights, w13_scale=w13_scale, w2_scale=w2_scale, quant=quant, expert_map=expert_map, out=out
     )
 
