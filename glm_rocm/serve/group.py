@@ -57,14 +57,13 @@ class _Running:
         """Why it ended, in its own words where it had any."""
         self.reader.join(timeout=2)
         status = self.process.returncode
-        if status == -signal.SIGKILL:
-            return Cause(
-                f"`{self.name}` was killed (SIGKILL); its last words: {last_error(self.kept).sentence}",
-                "the machine's memory may have run out: look at `dmesg | tail`, lower `--context` or `--max-seqs`",
-            )
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
         cause = last_error(self.kept)
-        return Cause(f"`{self.name}` ended {how}: {cause.sentence}", cause.hint)
+        how = f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit status {status}"
+        # SGLang kills its own processes when one of them has failed, and then has said why.
+        if status == -signal.SIGKILL and not cause.is_error:
+            hint = "the machine's memory may have run out: look at `dmesg | tail`, lower `--context` or `--max-seqs`"
+            return Cause(f"`{self.name}` {how}: {cause.sentence}", hint)
+        return Cause(f"`{self.name}` {how}: {cause.sentence}", cause.hint)
 
 
 class _Group:

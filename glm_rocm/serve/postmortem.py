@@ -22,10 +22,12 @@ _NOTHING_NEW = ("Engine core initialization failed", "See root cause above", "En
 
 @dataclass(frozen=True)
 class Cause:
-    """`sentence` quotes the engine; `hint` is empty unless the engine gave one in our manner."""
+    """`sentence` quotes the engine; `hint` is empty unless the engine gave one in our manner; without `is_error` the
+    sentence is but the last thing it said."""
 
     sentence: str
     hint: str = ""
+    is_error: bool = True
 
 
 def last_error(lines: Iterable[str]) -> Cause:
@@ -42,7 +44,7 @@ def last_error(lines: Iterable[str]) -> Cause:
     causes = [text for text in errors if not any(mark in text for mark in _NOTHING_NEW)]
     if errors:
         return Cause(f"`{(causes or errors)[0][:300]}`")
-    return Cause(f"its last line is `{bare[-1][:300]}`" if bare else "it printed nothing")
+    return Cause(f"its last line is `{bare[-1][:300]}`" if bare else "it printed nothing", is_error=False)
 
 
 def _hint(following: list[str]) -> str:

@@ -58,6 +58,8 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
         # SGLang compiles its router and rotary embedding at the first request, a minute of C++ on two CPUs.
         added["TORCHDYNAMO_DISABLE"] = "1"
         added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cpus() - 1))
+        if plan.disaggregation:
+            added["SGLANG_HOST_IP"] = "127.0.0.1"  # else the KV cache travels by an address that others reach
     return added | kernel_environment(plan) | emulation.environment(plan.emulate)
 
 

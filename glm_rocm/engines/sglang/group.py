@@ -56,7 +56,9 @@ def members(plan: Plan, options: ServeOptions) -> tuple[Member, ...]:
         alone = (split.prefill if is_prefill else split.decode) == 1
         port = next(ports)
         listens = [port]
-        words = ["--disaggregation-mode", role, "--base-gpu-id", str(split.first_device(number, plan.tp))]
+        words = ["--disaggregation-mode", role]
+        if plan.target.vendor != "cpu":
+            words += ["--base-gpu-id", str(split.first_device(number, plan.tp))]
         router += [f"--{role}", f"http://{LOOPBACK}:{port}"]
         if is_prefill:
             listens.append(next(ports))
