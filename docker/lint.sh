@@ -15,4 +15,4 @@ bin=$folder/bin
 "$bin/shellcheck" docker/*.sh
 "$bin/check-jsonschema" --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 for manifest in docker/k8s/*.yaml; do "$bin/kubernetes-validate" --strict --quiet "$manifest"; done
-"$bin/hcl2tojson" docker/docker-bake.hcl >/dev/null
+"$bin/hcl2tojson" --quiet docker/docker-bake.hcl >/dev/null

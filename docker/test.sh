@@ -63,12 +63,14 @@ base() {
 
 # The locked wheels as an image, for a build that reaches no index by itself.
 wheels() {
-    export WHEELS=localhost/glm-rocm-wheels:$1-cpu
+    local lock=$root/ci/locks/$1-cpu.txt
+    WHEELS=localhost/glm-rocm-wheels:$1-cpu-$(sha256sum "$lock" | cut -c 1-12)
+    export WHEELS
     if docker image inspect "$WHEELS" >/dev/null 2>&1; then return; fi
     say "fetching the wheels of ci/locks/$1-cpu.txt"
     local folder=$work/wheels-$1
     mkdir -p "$folder"
-    "$python" -m pip --disable-pip-version-check -qq download --no-deps --dest "$folder" -r "$root/ci/locks/$1-cpu.txt"
+    "$python" -m pip --disable-pip-version-check -qq download --no-deps --dest "$folder" -r "$lock"
     tar -C "$folder" -c . | docker import - "$WHEELS" >/dev/null
     rm -rf "$folder"
     made+=("$WHEELS")
