@@ -99,20 +99,18 @@ def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
 def small_calls(dtype: torch.dtype, fp8: torch.dtype) -> dict[str, Callable[[], object]]:
     """One call of each kernel that multiplies no matrices, but for attention's and the experts' own."""
     q, k, v, positions, table, slots, k_cache, v_cache = _heads(dtype, dtype)
+    *_, k_fp8, v_fp8 = _heads(dtype, fp8)
     weight = empty(128, dtype=dtype)
-    weights = {"q_weight": weight, "k_weight": weight}
-    biases = {name: empty(width, dtype=dtype) for name, width in (("q_bias", 1536), ("k_bias", 128), ("v_bias", 128))}
-    fp8_cache = _heads(dtype, fp8)[6:]
+    q_bias, kv_bias = empty(1536, dtype=dtype), empty(128, dtype=dtype)
+    given: dict[str, Any] = {"q_weight": weight, "k_weight": weight, "eps": 1e-5}
+    store: dict[str, Any] = given | {"q_bias": q_bias, "k_bias": kv_bias, "v_bias": kv_bias}
+    heads = (q, k, v, positions, table, slots)
     x, norm = empty(64, HIDDEN, dtype=dtype), empty(HIDDEN, dtype=dtype)
     return {
         "rope": lambda: norm_rope(q, k, positions, table, eps=1e-5),
-        "norm and rope": lambda: norm_rope(q, k, positions, table, **weights, eps=1e-5),
-        "store": lambda: bias_norm_rope_store(
-            q, k, v, positions, table, slots, k_cache, v_cache, **weights, **biases, eps=1e-5
-        ),
-        "store, FP8": lambda: bias_norm_rope_store(
-            q, k, v, positions, table, slots, *fp8_cache, **weights, **biases, eps=1e-5, k_scale=0.1
-        ),
+        "norm and rope": lambda: norm_rope(q, k, positions, table, **given),
+        "store": lambda: bias_norm_rope_store(*heads, k_cache, v_cache, **store),
+        "store, FP8": lambda: bias_norm_rope_store(*heads, k_fp8, v_fp8, **store, k_scale=0.1),
         "rms norm": lambda: rms_norm(x, norm, 1e-5),
         "rms norm of a sum": lambda: rms_norm(x, norm, 1e-5, residual=x),
         "rms norm of a sum to FP8": lambda: rms_norm(x, norm, 1e-5, residual=x, quant_dtype=fp8),

@@ -23,7 +23,7 @@ CDNA = ("gfx90a", "gfx942", "gfx950")
 """Those of `ARCHS` with waves of 64."""
 
 
-class CompilingDriver(DriverBase):
+class CompilingDriver(DriverBase):  # type: ignore[misc]  # Triton comes without types
     """A device that kernels are compiled for and never run on."""
 
     def __init__(self, arch: str) -> None:
