@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sglang.srt.layers.attention.base_attn_backend import AttentionBackend
@@ -30,6 +30,9 @@ class GlmMetadata:
 
 class GlmAttentionBackend(AttentionBackend):  # type: ignore[misc]
     """`--attention-backend glm_rocm`: every layer's attention, run by the kernel that the plan chose."""
+
+    _planned: ClassVar[GlmMetadata | None] = None
+    """The batch that the kernel has planned last, by whichever backend of this process."""
 
     def __init__(self, runner: Any, drafted: int = 0) -> None:
         """
@@ -63,10 +66,6 @@ class GlmAttentionBackend(AttentionBackend):  # type: ignore[misc]
         pages = torch.div(table, self.page_size, rounding_mode="floor").to(torch.int32)
         context = context.to(torch.int32)
         self.forward_metadata = GlmMetadata(start, context, pages)
-        plan_batch = batch_planner()
-        if plan_batch is not None:
-            on_host = {"query_start_host": start.cpu(), "context_len_host": context.cpu()}
-            plan_batch(attention_problem(), pages, start, context, **on_host)
 
     def _lengths(self, batch: ForwardBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """[B] queries of each request, and [B] tokens in the cache once they are stored."""
@@ -77,6 +76,15 @@ class GlmAttentionBackend(AttentionBackend):  # type: ignore[misc]
             verified = batch.spec_info.draft_token_num
             return torch.full_like(lengths, verified), lengths + verified
         return batch.extend_seq_lens, batch.extend_prefix_lens + batch.extend_seq_lens
+
+    def _plan(self, batch: GlmMetadata) -> None:
+        """Have the kernel plan the batch where it wants to: at a step's first layer, since it keeps one plan and a
+        draft's steps are all described before the first is run."""
+        plan_batch = batch_planner()
+        if plan_batch is not None and GlmAttentionBackend._planned is not batch:
+            on_host = {"query_start_host": batch.query_start.cpu(), "context_len_host": batch.context_len.cpu()}
+            plan_batch(attention_problem(), batch.block_table, batch.query_start, batch.context_len, **on_host)
+            GlmAttentionBackend._planned = batch
 
     def _pages(self, buffer: torch.Tensor) -> torch.Tensor:
         """[slots, Hkv, D] as [num_blocks, block_size, Hkv, D]; no copy."""
@@ -96,6 +104,7 @@ class GlmAttentionBackend(AttentionBackend):  # type: ignore[misc]
             raise NotImplementedError("GLM-4.5 / 4.6 attention is causal, over the whole context, and nothing more")
         batch = self.forward_metadata
         assert batch is not None
+        self._plan(batch)
         k_cache = self._pages(self.pool.get_key_buffer(layer.layer_id))
         v_cache = self._pages(self.pool.get_value_buffer(layer.layer_id))
         scales = {"k_scale": layer.k_scale_float or 1.0, "v_scale": layer.v_scale_float or 1.0}

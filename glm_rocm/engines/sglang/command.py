@@ -7,6 +7,7 @@ import sys
 
 from glm_rocm.backends import emulation
 from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, kernel_environment
+from glm_rocm.errors import EngineError
 from glm_rocm.plan import Plan
 
 LAUNCHER = "glm_rocm.engines.sglang.launcher"
@@ -58,6 +59,9 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
         # SGLang compiles its router and rotary embedding at the first request, a minute of C++ on two CPUs.
         added["TORCHDYNAMO_DISABLE"] = "1"
         added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cpus() - 1))
+        if plan.mtp:
+            # Small Triton kernels of SGLang's work out which cache slots drafts take; Triton compiles for no CPU.
+            added["TRITON_INTERPRET"] = "1"
         if plan.disaggregation:
             added["SGLANG_HOST_IP"] = "127.0.0.1"  # else the KV cache travels by an address that others reach
     return added | kernel_environment(plan) | emulation.environment(plan.emulate)
@@ -108,6 +112,12 @@ def _speculation(plan: Plan) -> list[str]:
     """EAGLE as GLM's README has it: a chain of drafts, and the token that begins it is verified with them."""
     if not plan.mtp:
         return []
+    if plan.emulate not in ("", emulation.INTERPRET):
+        raise EngineError(
+            f"`--mtp {plan.mtp}` and `--emulate {plan.emulate}` through SGLang",
+            required="one of them: SGLang drafts by Triton kernels of its own, which run in the interpreter here",
+            hint="`--emulate interpret`, or `--engine vllm`",
+        )
     return [
         *("--speculative-algorithm", "EAGLE", "--speculative-num-steps", str(plan.mtp)),
         *("--speculative-eagle-topk", "1", "--speculative-num-draft-tokens", str(plan.mtp + 1)),
