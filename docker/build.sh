@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build one image: docker/build.sh vllm|sglang cpu|rocm|cuda [TAG]. The pins are those of versions.env.
 # Set in the environment: CPU_IMAGE, VLLM_ROCM_IMAGE, ... in place of a pin; WHEELS, an image with wheels at its root, to
-# build without a package index; CA_BUNDLE and PIP_CONF, files that pip needs and that stay out of the image.
+# build without a package index; CA_BUNDLE and PIP_CONF, files that pip needs and that stay out of the image; NETWORK, and
+# TARGET, a stage to stop at.
 set -euo pipefail
 
 usage() { printf 'error: %s\n\nhint: docker/build.sh vllm|sglang cpu|rocm|cuda [TAG]\n' "$1" >&2; exit 2; }
@@ -22,6 +23,7 @@ done < <(grep -E '^[A-Z0-9_]+=' "$root/docker/versions.env"; printf 'WHEELS=no-w
 if revision=$(git -C "$root" rev-parse HEAD 2>/dev/null); then arguments+=(--build-arg "REVISION=$revision"); fi
 if [ -n "${CA_BUNDLE:-}" ]; then arguments+=(--secret "id=ca_bundle,src=$CA_BUNDLE"); fi
 if [ -n "${PIP_CONF:-}" ]; then arguments+=(--secret "id=pip_conf,src=$PIP_CONF"); fi
+if [ -n "${TARGET:-}" ]; then arguments+=(--target "$TARGET"); fi
 if [ -n "${NETWORK:-}" ]; then arguments+=(--network "$NETWORK"); fi
 
 DOCKER_BUILDKIT=1 "$docker" build --progress=plain "${arguments[@]}" "$root"

@@ -11,13 +11,16 @@ mkdir -p "$work"
 python=${PY:-$root/.venvs/vllm/bin/python}
 engines=("$@")
 [ "${#engines[@]}" -gt 0 ] || engines=(vllm sglang)
+stand_in=localhost/glm-rocm-base:bookworm
 daemon=
 made=()
 
 fail() { printf 'error: %s\n\nhint: %s\n' "$1" "$2" >&2; exit 2; }
 say() { printf '[%4ds] %s\n' "$SECONDS" "$1" >&2; }
 # Debian's client has BuildKit by itself; another one, first on the path, may lack it.
-docker() { command "${DOCKER:-/usr/bin/docker}" "$@"; }
+DOCKER=${DOCKER:-$(PATH=/usr/bin:$PATH command -v docker || echo docker)}
+export DOCKER
+docker() { command "$DOCKER" "$@"; }
 
 cleanup() {
     if [ -z "${KEEP:-}" ] && [ "${#made[@]}" -gt 0 ]; then docker rmi --force "${made[@]}" >/dev/null 2>&1 || true; fi
@@ -47,8 +50,9 @@ start_daemon() {
 base() {
     local pinned
     pinned=$(sed -n 's/^CPU_IMAGE=//p' "$root/docker/versions.env")
-    if docker image inspect "${CPU_IMAGE:-$pinned}" >/dev/null 2>&1 || docker pull --quiet "${CPU_IMAGE:-$pinned}" >/dev/null 2>&1; then return; fi
-    export CPU_IMAGE=localhost/glm-rocm-base:bookworm
+    export CPU_IMAGE=${CPU_IMAGE:-$pinned}
+    if docker image inspect "$CPU_IMAGE" >/dev/null 2>&1 || docker pull --quiet "$CPU_IMAGE" >/dev/null 2>&1; then return; fi
+    CPU_IMAGE=$stand_in
     if docker image inspect "$CPU_IMAGE" >/dev/null 2>&1; then return; fi
     command -v mmdebstrap >/dev/null || fail "\`$pinned\` cannot be pulled, and there is no \`mmdebstrap\`" "apt-get install mmdebstrap"
     say "making a stand-in for $pinned"
@@ -78,9 +82,10 @@ wheels() {
 
 docker info >/dev/null 2>&1 || start_daemon
 base
-export DOCKER=${DOCKER:-/usr/bin/docker} NETWORK=host GLM_ROCM_IMAGES_REQUIRED=1
+export NETWORK=host GLM_ROCM_IMAGES_REQUIRED=1
+"$root/docker/lint.sh"
 for engine in "${engines[@]}"; do
-    if [ "${CPU_IMAGE:-}" = localhost/glm-rocm-base:bookworm ]; then wheels "$engine"; fi
+    if [ "$CPU_IMAGE" = "$stand_in" ]; then wheels "$engine"; fi
     say "building glm-rocm:$engine-cpu"
     "$root/docker/build.sh" "$engine" cpu >"$work/build-$engine.log" 2>&1 ||
         fail "the build of $engine failed: $(grep -m 1 -i error "$work/build-$engine.log" | cut -c 1-300)" "read $work/build-$engine.log, with KEEP=1 WORK=FOLDER"
@@ -88,8 +93,8 @@ for engine in "${engines[@]}"; do
     # The rocm stage on our own CPU environment: all of our layers, none of the vendor's.
     upper=$(tr '[:lower:]' '[:upper:]' <<<"$engine")
     say "building the rocm and cuda stages of $engine on a stand-in"
-    "$DOCKER" build --quiet --network host --target cpu-engine --build-arg "CPU_IMAGE=${CPU_IMAGE:-}" --build-arg "WHEELS=${WHEELS:-no-wheels}" \
-        -f "$root/docker/Dockerfile.$engine" -t "localhost/glm-rocm-stand-in:$engine" "$root" >/dev/null
+    TARGET=cpu-engine "$root/docker/build.sh" "$engine" cpu "localhost/glm-rocm-stand-in:$engine" >"$work/build-$engine-stand-in.log" 2>&1 ||
+        fail "the build of $engine's environment failed" "read $work/build-$engine-stand-in.log, with KEEP=1 WORK=FOLDER"
     for vendor in rocm cuda; do
         variable=${upper}_${vendor^^}_IMAGE
         env "$variable=localhost/glm-rocm-stand-in:$engine" COMPILE_ARGS="--op quant" \
@@ -100,4 +105,4 @@ for engine in "${engines[@]}"; do
     made+=("localhost/glm-rocm-stand-in:$engine")
 done
 say "running them"
-"$python" -m pytest -m image tests/docker
+cd "$root" && "$python" -m pytest -m image tests/docker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -181,3 +182,11 @@ def test_build_refuses_what_it_cannot_build() -> None:
         assert done.returncode == 2
         assert done.stderr.startswith("error: found ")
         assert "\n\nhint: docker/build.sh" in done.stderr
+
+
+def test_health_check_without_a_server_is_not_ready() -> None:
+    environment = {"PATH": os.environ["PATH"], "GLM_ROCM_PORT": "1"}
+    command = [sys.executable, str(DOCKER / "ready.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: not ready: ")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from openai import OpenAI
 pytestmark = [pytest.mark.image, pytest.mark.timeout(3600)]
 
 Docker = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"vllm": 32010, "sglang": 32020}
 LOCKED_DOWN = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 ANY_USER = "123456"
@@ -107,6 +109,30 @@ def test_our_layers_go_onto_a_vendors_image(
         )
         found = json.loads(again.stdout)
         assert (found["compiled"], found["found"] > 0) == (0, True)
+
+
+def tool(name: str) -> str:
+    """A linter of the images; `docker/lint.sh` installs it."""
+    found = ROOT / ".venvs/images/bin" / name
+    assert found.exists(), "hint: docker/lint.sh"
+    return str(found)
+
+
+def test_structure_is_the_declared_one(engine: str, image: Callable[[str], str]) -> None:
+    words = ["test", "--image", image(f"{engine}-cpu"), "--config", str(ROOT / "docker/structure.yaml")]
+    done = subprocess.run([tool("container-structure-test"), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_bill_of_materials_names_wheels_and_libraries(engine: str, image: Callable[[str], str], tmp_path: Path) -> None:
+    tool("syft")
+    written = tmp_path / "sbom.json"
+    done = subprocess.run(
+        [ROOT / "docker/sbom.sh", image(f"{engine}-cpu"), written], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    names = {part["name"] for part in json.loads(written.read_text(encoding="utf-8"))["components"]}
+    assert {"glm-rocm", "torch", "triton", "libnuma1"} <= names
 
 
 def test_no_layer_holds_a_cache_or_a_secret(engine: str, image: Callable[[str], str], docker: Docker) -> None:
