@@ -5,8 +5,9 @@ ENV   := .venvs/vllm
 PY    := $(ENV)/bin/python
 # SGLang and vLLM want other versions of the same packages, so each has an environment of its own.
 SGL   := .venvs/sglang
+CUDA_LIBS := .venvs/cuda-libs
 # On small models and busy cores a second thread spins more than it computes; `serve` chooses for itself.
-test test-fast test-kernels test-long test-sglang: export OMP_NUM_THREADS ?= 1
+test test-fast test-kernels test-long test-sglang matrix: export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 ENGINE ?= vllm
@@ -14,7 +15,7 @@ VENDOR ?= cpu
 MODEL ?=
 ARGS  ?=
 
-.PHONY: help image image-test serve test test-fast test-kernels test-long test-sglang lint fix bench-cpu pictures env clean
+.PHONY: help image image-test serve test test-fast test-kernels test-long test-sglang matrix lint fix bench-cpu pictures env cuda-libs compile-flashinfer clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -22,7 +23,7 @@ help: ## List the targets.
 serve: .venvs/$(ENGINE)/.serve ## Serve the pocket GLM (or MODEL=...) at 127.0.0.1:8000 through a real ENGINE=vllm|sglang.
 	@.venvs/$(ENGINE)/bin/glm-rocm serve --engine $(ENGINE) $(MODEL) $(ARGS)
 
-test: lint $(ENV)/.dev ## All that a machine without an accelerator can run, but for what test-long has.
+test: lint $(ENV)/.dev $(CUDA_LIBS)/.made ## All that a machine without an accelerator can run, but for what test-long has.
 	@$(PY) -m pytest -m "not long" $(ARGS)
 	@$(MAKE) --no-print-directory test-sglang
 
@@ -42,12 +43,16 @@ test-kernels: $(ENV)/.dev ## The kernels, the emulator, and what stands on them;
 test-fast: $(ENV)/.dev ## The rest of the house, without a running vLLM or a test of more than a few seconds.
 	@$(PY) -m pytest -m "not slow and not vllm" $(KERNEL_TESTS:%=--ignore=%) $(ARGS)
 
-lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house, the files of docker/.
+lint: $(ENV)/.dev ## ruff, mypy --strict, the floors of the house, the files of docker/, the workflows and scripts.
 	@$(ENV)/bin/ruff format --check --quiet . || { echo "hint: make fix" >&2; exit 1; }
 	@$(ENV)/bin/ruff check --quiet .
 	@$(ENV)/bin/mypy
 	@$(ENV)/bin/lint-imports --no-cache | tail -n 4
 	@docker/lint.sh
+	@ci/lint.sh
+
+matrix: $(ENV)/.dev ## Every cell of the vendor matrix that needs no card; goes on where it stopped. ARGS="pull" for fewer.
+	@ci/matrix.sh $(ARGS)
 
 fix: $(ENV)/.dev ## Format and mend what can be mended.
 	@$(ENV)/bin/ruff check --fix --quiet . || true
@@ -68,6 +73,11 @@ image: ## Build a container image: ENGINE=vllm|sglang VENDOR=cpu|rocm|cuda.
 image-test: $(ENV)/.dev ## Build the CPU images of both engines, start them and ask them; ARGS="vllm" for one.
 	@docker/test.sh $(ARGS)
 
+cuda-libs: $(CUDA_LIBS)/.made ## FlashInfer and XFormers beside the environment, for the tests of their calls (120 MB).
+
+compile-flashinfer: $(CUDA_LIBS)/.made ## FlashInfer's attention for GLM's shapes, compiled by the nvcc that is here; minutes.
+	@$(PY) ci/compile_flashinfer.py --libraries $(CUDA_LIBS) --out build/flashinfer $(ARGS)
+
 env: $(ENV)/.dev ## Make the environment and nothing else.
 
 $(ENV)/.serve: ci/make_env.sh ci/locks/vllm-cpu.txt pyproject.toml
@@ -84,6 +94,11 @@ $(SGL)/.serve: ci/make_env.sh ci/locks/sglang-cpu.txt pyproject.toml
 
 $(SGL)/.dev: $(SGL)/.serve ci/locks/dev.txt
 	@ci/make_env.sh sglang-cpu $(SGL) dev
+	@touch $@
+
+$(CUDA_LIBS)/.made: ci/locks/cuda-libs.txt $(ENV)/.serve
+	@rm -rf $(CUDA_LIBS)
+	@$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(CUDA_LIBS) -r $<
 	@touch $@
 
 clean: ## Remove the environments and caches that make built.

@@ -113,6 +113,8 @@ def run(cell: Cell, python: Path, folder: Path) -> Outcome:
         "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
+    if not cell.needs_card:
+        environment.setdefault("HF_HUB_OFFLINE", "1")  # what runs anywhere runs on what is there
     if cell.engine != "none":
         environment["GLM_ROCM_ENGINE"] = cell.engine
     log = folder / "output.log"
@@ -209,7 +211,8 @@ def perform(cell: Cell, python: Path | None) -> dict[str, object]:
         outcome = Outcome("not run", reason)
     else:
         try:
-            chosen = python or environments.python_of(cell.environment)
+            own = cell.kind in ("make", "script")  # they find their environment themselves
+            chosen = python or (Path(sys.executable) if own else environments.python_of(cell.environment))
             tools = environments.versions(chosen)
             outcome = run(cell, chosen, folder)
         except environments.CannotMakeError as error:
