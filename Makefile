@@ -96,7 +96,7 @@ $(SGL)/.dev: $(SGL)/.serve ci/locks/dev.txt
 	@ci/make_env.sh sglang-cpu $(SGL) dev
 	@touch $@
 
-$(CUDA_LIBS)/.made: ci/locks/cuda-libs.txt $(ENV)/.serve
+$(CUDA_LIBS)/.made: ci/locks/cuda-libs.txt | $(ENV)/.serve
 	@rm -rf $(CUDA_LIBS)
 	@$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(CUDA_LIBS) -r $<
 	@touch $@
