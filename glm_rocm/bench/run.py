@@ -88,9 +88,9 @@ def emulate(cases: Sequence[Case], target: Target, *, against: bool) -> Iterator
         for case in cases:
             inputs = make_inputs(case, fp8)
             want = check.reference(inputs)
-            contenders = [_contender("ours", inputs, want, target)]
+            contenders = [contender("ours", inputs, want, target)]
             if against and peers.has(case.op):
-                contenders.append(_contender("vllm", inputs, want, target))
+                contenders.append(contender("vllm", inputs, want, target))
             yield Row(case, target.arch, tuple(contenders))
 
 
@@ -117,7 +117,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _contender(who: str, inputs: Inputs, want: tuple[torch.Tensor, ...], target: Target) -> Counted:
+def contender(who: str, inputs: Inputs, want: tuple[torch.Tensor, ...], target: Target) -> Counted:
+    """Run one side of a case, hold it to the reference's results and count it.
+
+    Raises:
+        ParityError: its result is not the reference's.
+    """
     case = inputs.case
     side: Any = peers if who == "vllm" else ours
     call = peers.run if who == "vllm" else ours.on_a_card

@@ -13,7 +13,7 @@ from typing import cast
 
 import typer
 
-from glm_rocm.cli import ahead, bench, kernels, local, plan, serve, validate
+from glm_rocm.cli import ahead, bench, kernels, local, plan, serve, tune, validate
 from glm_rocm.cli.console import ReaderGone, show_error
 from glm_rocm.errors import GlmRocmError, UsageError
 
@@ -31,6 +31,7 @@ app.command("serve")(serve.serve)
 app.command("plan")(plan.plan)
 app.command("backends")(kernels.backends)
 app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("validate")(validate.validate)
 app.command("generate")(local.generate)
 app.command("quantize")(local.quantize)

@@ -3,7 +3,8 @@
 A choice is found by its address: operator, dtype and shape in `configs/<arch>.json`. The first entry that matches
 counts. Where an architecture has no file, or its file no entry that matches, the first matching entry of
 `configs/default.json` is the stated fallback; `LaunchChoice.origin` says which it was. An entry may refuse instead of
-choose: that is how a kernel says that an architecture cannot have it, and why.
+choose: that is how a kernel says that an architecture cannot have it, and why. Choices handed to `use_tuned` are looked
+at before all files.
 
 The first launch of each choice compiles it and holds the result to the architecture: LDS within its limit and no
 register spilled to memory. What does not fit is refused before it is launched.
@@ -11,6 +12,7 @@ register spilled to memory. What does not fit is refused before it is launched.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -33,6 +35,7 @@ FUSION = {"enable_fp_fusion": True}
 
 _SPILLS = re.compile(r"^[\s-]*\.vgpr_spill_count:\s*(\d+)", re.MULTILINE)
 _fitting: set[tuple[Any, ...]] = set()
+_tuned: dict[str, tuple[Entry, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def choose(op: str, arch: str, dtype: str, **shape: int | str) -> LaunchChoice:
         LaunchDataError: a file breaks the schema, or not even the fallback has an entry.
     """
     tables = [load(CONFIGS / f"{name}.json") for name in (arch, DEFAULT) if (CONFIGS / f"{name}.json").is_file()]
-    for entry in (entry for table in tables for entry in table.entries):
+    for entry in itertools.chain(_tuned.get(arch, ()), *(table.entries for table in tables)):
         if entry.matches(op, dtype, shape):
             if entry.refused:
                 raise LaunchRefusedError(op, arch, entry.refused, entry.origin)
@@ -123,6 +126,12 @@ def choose(op: str, arch: str, dtype: str, **shape: int | str) -> LaunchChoice:
             options = FUSION | {name: entry.choice[name] for name in known if name in entry.choice}
             return LaunchChoice(op, arch, MappingProxyType(constants), MappingProxyType(options), entry.origin)
     raise LaunchDataError(f"no entry of `{DEFAULT}.json` is for `{op}`, dtype {dtype}, {dict(shape)}")
+
+
+def use_tuned(arch: str, entries: tuple[Entry, ...]) -> None:
+    """Look at these choices before the shipped ones, from now on in this process; none: at the shipped ones alone."""
+    _tuned[arch] = entries
+    choose.cache_clear()
 
 
 @lru_cache(maxsize=64)
@@ -180,11 +189,16 @@ def load(path: Path) -> Table:
     _exactly(found, {"arch": str, "compute_units": int, "lds_bytes": int, "entries": list}, path.name)
     if found["arch"] != path.stem:
         raise LaunchDataError(f"`{path.name}` is for arch `{found['arch']}`; required: `{path.stem}`, its name")
-    entries = tuple(_entry(entry, f"{path.name}, entry {i}") for i, entry in enumerate(found["entries"]))
+    entries = tuple(parse_entry(entry, f"{path.name}, entry {i}") for i, entry in enumerate(found["entries"]))
     return Table(Device(found["arch"], found["compute_units"], found["lds_bytes"]), entries)
 
 
-def _entry(found: Any, origin: str) -> Entry:
+def parse_entry(found: Any, origin: str) -> Entry:
+    """An entry as a file has it, checked.
+
+    Raises:
+        LaunchDataError: it breaks the schema.
+    """
     refused = isinstance(found, dict) and "refused" in found
     fields = {"op": str, "dtype": list, "where": dict}
     _exactly(found, fields | ({"refused": str} if refused else {"choice": dict, "versions": dict}), origin)

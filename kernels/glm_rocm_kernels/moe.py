@@ -1,7 +1,7 @@
 """GLM's mixture of experts: `route` chooses each token's experts, `experts` runs them, `moe` does both.
 
-Launches: `route` one; `experts` four (prepare, gate and up, down, sum); `moe` four up to ROUTED_TOGETHER tokens, where
-the first launch also routes, and five beyond. No result is summed in an order that timing decides.
+Launches: `route` one; `experts` and `moe` four at most, whatever the batch: prepare (route, sort, quantise; not where
+none of it is wanted), gate and up, down, sum. No result is summed in an order that timing decides.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from torch import Tensor
 from glm_rocm_kernels._triton import current_arch
 from glm_rocm_kernels.checks import MIN_SCALE
 from glm_rocm_kernels.errors import KernelArgumentError
-from glm_rocm_kernels.launch import choose, launch
+from glm_rocm_kernels.launch import LaunchChoice, choose, launch
 from glm_rocm_kernels.moe_call import BLOCK, Plan, Routing, check_experts, check_routing, next_power_of_two
 from glm_rocm_kernels.moe_details._down import down_kernel, sum_kernel
 from glm_rocm_kernels.moe_details._gate_up import gate_up_kernel
 from glm_rocm_kernels.moe_details._prepare import prepare_kernel
 from glm_rocm_kernels.moe_details._route import route_kernel
 
-ROUTED_TOGETHER = 64
-"""Tokens up to which one workgroup routes and aligns: more would wait for it longer than for a second launch."""
 FINISH_ELEMENTS = 512
 """Elements of a row block that a warp finishes at a time: 8 registers a lane and tensor."""
 
@@ -137,22 +135,6 @@ def moe(
     check_routing(logits, bias, routing)
     if x.shape[0] != logits.shape[0]:
         raise KernelArgumentError("logits", f"of {logits.shape[0]} tokens", f"{x.shape[0]}, those of `x`")
-    if x.shape[0] > ROUTED_TOGETHER:
-        ids, weights = route(
-            logits, bias, top_k=top_k, n_group=n_group, topk_group=topk_group, normalize=normalize, scale=scale
-        )
-        return experts(
-            x,
-            w13,
-            w2,
-            ids,
-            weights,
-            w13_scale=w13_scale,
-            w2_scale=w2_scale,
-            quant=quant,
-            expert_map=expert_map,
-            out=out,
-        )
     ids = torch.empty(x.shape[0], top_k, dtype=torch.int32, device=x.device)
     weights = torch.empty(x.shape[0], top_k, dtype=torch.float32, device=x.device)
     plan = check_experts(x, w13, w2, ids, weights, w13_scale, w2_scale, quant, expert_map, out, written=False)
@@ -178,17 +160,28 @@ def _run(
     if plan.tokens == 0:
         return out
     new = _Allocator(x.device)
+    experts_global = 0 if expert_map is None else expert_map.shape[0]
     gate_up, down, total = plan.gate_up, plan.choice("down"), plan.choice("sum")
     order = new(plan.blocks * gate_up["BLOCK_M"], dtype=torch.int32)
     block_expert, arrivals = new(2, plan.blocks, dtype=torch.int32)
+    prepare = plan.choice("prepare")
+    chunk = prepare["TOKENS" if plan.sorted else "ROUTE_ROWS"]
+    chunks = -(-plan.tokens // chunk)
+    chunk_order, chunk_counts, chunk_ends = None, None, None
+    chunk_pairs = next_power_of_two(plan.pairs)
+    if plan.sorted:
+        chunk_pairs = chunk * next_power_of_two(plan.top_k)
+        chunk_order = new(chunks, chunk_pairs, dtype=torch.int32)
+        chunk_counts, chunk_ends = new(2, chunks, next_power_of_two(plan.experts), dtype=torch.int32)
     codes, x_scale = x, None
     if plan.fp8:
         codes = new(plan.tokens, plan.hidden, dtype=plan.product)
         x_scale = new(plan.tokens, plan.scales(plan.hidden), dtype=torch.float32)
-    tables = (order, block_expert, arrivals)
-    _prepare(plan, x, ids, weights, expert_map, tables, codes, x_scale, routed)
-
     n, splits = plan.intermediate, plan.splits
+    tables = (arrivals, chunk_order, chunk_counts, chunk_ends)
+    if routed or plan.sorted or plan.fp8 or splits > 1:
+        _prepare(plan, prepare, chunk, x, ids, weights, expert_map, tables, codes, x_scale, routed)
+
     partial = None
     if splits > 1:
         partial = new(splits, plan.pairs, 2 * n, dtype=torch.float32)
@@ -205,14 +198,26 @@ def _run(
         x_scale,
         w13,
         w13_scale,
+        ids,
+        expert_map,
+        order,
+        block_expert,
         *tables,
         partial,
         hidden,
         hidden_scale,
         codes.stride(0),
+        *ids.stride(),
+        experts_global,
         plan.pairs,
+        chunks,
         N_2=n_2,
         TOP_K=plan.top_k,
+        EXPERTS=plan.experts,
+        EXPERTS_2=next_power_of_two(plan.experts),
+        HAS_MAP=expert_map is not None,
+        SORTED=plan.sorted,
+        PAIRS=chunk_pairs,
         LIMIT=plan.limit,
         MIN_SCALE=MIN_SCALE,
         FINISH_ROWS=min(max(FINISH_ELEMENTS * gate_up.options["num_warps"] // n_2, 1), gate_up["BLOCK_M"]),
@@ -248,7 +253,7 @@ def _run(
         expert_map,
         out,
         *ids.stride(),
-        0 if expert_map is None else expert_map.shape[0],
+        experts_global,
         *out.stride(),
         HIDDEN=plan.hidden,
         EXPERTS=plan.experts,
@@ -262,21 +267,22 @@ def _run(
 
 def _prepare(
     plan: Plan,
+    choice: LaunchChoice,
+    chunk: int,
     x: Tensor,
     ids: Tensor,
     weights: Tensor,
     expert_map: Tensor | None,
-    tables: tuple[Tensor, Tensor, Tensor],
+    tables: tuple[Tensor | None, ...],
     codes: Tensor,
     x_scale: Tensor | None,
     routed: tuple[Routing, Tensor, Tensor] | None,
 ) -> None:
-    """The first launch: route where asked, align, quantise x."""
-    choice = plan.choice("prepare")
+    """The first launch: route where asked, sort the pairs of each `chunk` of tokens, quantise x."""
+    chunks = -(-plan.tokens // chunk)
     routing, logits, bias = routed or (Routing(plan.top_k, 1, 1, False, 1.0), None, None)
     router_experts = plan.experts if logits is None else logits.shape[1]
     scales = plan.scales(plan.hidden)
-    chunks = -(-plan.tokens // choice["TOKENS"])
     launch(
         prepare_kernel,
         (chunks + (plan.tokens if plan.fp8 else 0),),
@@ -301,10 +307,9 @@ def _prepare(
         EXPERTS=plan.experts,
         EXPERTS_2=next_power_of_two(plan.experts),
         HAS_MAP=expert_map is not None,
-        TOKENS=choice["TOKENS"],
-        SEVERAL=chunks > 1,
-        BLOCK_M=plan.gate_up["BLOCK_M"],
-        BLOCK_E=choice["BLOCK_E"],
+        TOKENS=chunk,
+        SORT=plan.sorted,
+        ARRIVALS=choice["ARRIVALS"],
         HIDDEN=plan.hidden,
         GROUP=BLOCK if plan.quant == "block" else next_power_of_two(plan.hidden),
         SCALES=scales,

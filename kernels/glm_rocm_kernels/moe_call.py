@@ -20,6 +20,10 @@ BLOCK = 128
 """Rows and columns of a weight block, and the width of an activation group."""
 
 
+LOOKED_UP = 512
+"""Pairs up to which a block's own are looked up in the ids: each program reads all of them."""
+
+
 @dataclass(frozen=True)
 class Routing:
     """How experts are chosen; the arguments of `route`."""
@@ -76,8 +80,16 @@ class Plan:
         return self.tokens * self.top_k
 
     @property
+    def sorted(self) -> bool:
+        """Whether the pairs are too many to look them up."""
+        return self.pairs > LOOKED_UP
+
+    @property
     def blocks(self) -> int:
-        """The most blocks that any ids can fill: one for each expert that has a pair, and the full ones."""
+        """Blocks that the products are launched for: one a pair or, of sorted pairs, the most that any ids can fill,
+        one for each expert that has a pair and the full ones."""
+        if not self.sorted:
+            return self.pairs
         used = min(self.experts, self.pairs)
         return used + (self.pairs - used) // self.gate_up["BLOCK_M"]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
-from glm_rocm_kernels.moe_details._tiles import load_tile, rows_of_block
+from glm_rocm_kernels.moe_details._align import find_expert, find_pairs, look_up
+from glm_rocm_kernels.moe_details._tiles import load_tile
 from glm_rocm_kernels.quant_details._quantize import largest_magnitude, scale_of, to_codes
 
 NONE = tl.constexpr(0)
@@ -123,18 +124,32 @@ def gate_up_kernel(
     x_scale,
     w,
     w_scale,
+    ids,
+    expert_map,
     order,
     block_expert,
     arrivals,
+    chunk_order,
+    chunk_counts,
+    chunk_ends,
     partial,
     hidden,
     hidden_scale,
     stride_x,
+    stride_token,
+    stride_slot,
+    experts_global,
     pairs,
+    chunks,
     HIDDEN: tl.constexpr,
     N: tl.constexpr,
     N_2: tl.constexpr,
     TOP_K: tl.constexpr,
+    EXPERTS: tl.constexpr,
+    EXPERTS_2: tl.constexpr,
+    HAS_MAP: tl.constexpr,
+    SORTED: tl.constexpr,
+    PAIRS: tl.constexpr,
     QUANT: tl.constexpr,
     LIMIT: tl.constexpr,
     MIN_SCALE: tl.constexpr,
@@ -149,14 +164,42 @@ def gate_up_kernel(
     PRECISION: tl.constexpr,
     WARPS: tl.constexpr,
 ):
-    """Grid (tiles of N, blocks, SPLITS). `partial`: h in fp32, or gate and up of each split; see `_finish`."""
+    """Grid (tiles of N, blocks, SPLITS). `partial`: h in fp32, or gate and up of each split; see `_finish`.
+
+    SORTED: the pairs are in sorted chunks of PAIRS; else there is a block for each of them, and PAIRS is the power of
+    two that holds them all; see `_align`. The first program of a block writes its tables for the launches to come.
+    """
     tile = tl.program_id(0)
     block = tl.program_id(1)
     split = tl.program_id(2)
-    expert = tl.load(block_expert + block)
+    if SORTED:
+        expert, row, count = find_expert(chunk_counts, block, chunks, EXPERTS_2, BLOCK_M, 4 * WARPS)
+    else:
+        expert, found = look_up(
+            ids,
+            expert_map,
+            block,
+            pairs,
+            stride_token,
+            stride_slot,
+            experts_global,
+            EXPERTS,
+            TOP_K,
+            HAS_MAP,
+            PAIRS,
+            BLOCK_M,
+        )
+    if tile + split == 0:
+        tl.store(block_expert + block, expert)
     if expert < 0:
         return
-    pair, valid = rows_of_block(order, block, BLOCK_M)
+    if SORTED:
+        found = find_pairs(chunk_order, chunk_counts, chunk_ends, expert, row, count, chunks, PAIRS, EXPERTS_2, BLOCK_M)
+    if tile + split == 0:
+        tl.store(order + block * BLOCK_M + tl.arange(0, BLOCK_M), found)
+    valid = found >= 0
+    # A row of padding repeats a real one: computed and thrown away, it costs nothing in a tile and needs no mask.
+    pair = tl.where(valid, found, tl.max(found, 0))
     token = pair // TOP_K
     x_rows = token * stride_x
     n = tile * BLOCK_N + tl.arange(0, BLOCK_N)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +19,9 @@ from glm_rocm.numerics import compare
 from glm_rocm.ops.kernel import Tolerance
 from glm_rocm.reference import quant as reference_quant
 from glm_rocm.reference.moe import experts as reference
+from glm_rocm_kernels import moe as module
 from glm_rocm_kernels.moe import experts
+from glm_rocm_kernels.moe_details import _align
 
 FP8 = Tolerance(calc_diff=1e-3, max_abs=1e-1)
 
@@ -108,3 +114,25 @@ def moe_case(target: Any, device: torch.device) -> Callable[..., MoeCase]:
         return MoeCase(*(value.to(device) for value in (x, codes13, codes2, ids, weights)), options)
 
     return build
+
+
+@pytest.fixture
+def plant_in_alignment(
+    plant: Callable[[Any, str, str, str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str, str, str], None]:
+    """Plant a fault in `_align`, for one of the two kernels that are built on it."""
+
+    def change(kernel: str, right: str, wrong: str) -> None:
+        source = Path(inspect.getfile(_align)).read_text(encoding="utf-8")
+        assert right in source, f"_align.py has changed: nothing to plant `{wrong}` in place of"
+        file = tmp_path / "faulty_align.py"
+        file.write_text(source.replace(right, wrong), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        faulty = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, file.stem, faulty)
+        spec.loader.exec_module(faulty)
+        plant(module, kernel, f"from {_align.__name__} import", f"from {file.stem} import")
+
+    return change
