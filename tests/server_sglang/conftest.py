@@ -25,7 +25,7 @@ if importlib.util.find_spec("sglang") is None:
     collect_ignore_glob = ["test_*.py"]
 
 KEY = "test-key"
-READY_WITHIN_S = 540
+READY_WITHIN_S = 580
 PORT = 31010
 
 

@@ -119,6 +119,9 @@ VERIFY_TREE = Hook(
         "topk",
     ),
 )
+SAMPLE_TREE = Hook(f"{_SPEC}.eagle_utils:tree_speculative_sampling_target_only", "sample beside drafts on a CPU")
+TOP_K = Hook(f"{_SPEC}.eagle_utils:top_k_renorm_prob", "sample the k likeliest on a CPU")
+TOP_P = Hook(f"{_SPEC}.eagle_utils:top_p_renorm_prob", "sample the likeliest on a CPU")
 SHARE_WEIGHTS = Hook(
     "sglang.srt.models.glm4_moe:Glm4MoeForCausalLM.set_embed_and_head",
     "share the MTP layer's embedding on a CPU",
@@ -128,6 +131,32 @@ CACHE_SENDER = Hook(
     "sglang.srt.disaggregation.mooncake.conn:MooncakeKVSender",
     "hand a KV cache over on a CPU",
     members=("supports_host_tensor_indices",),
+)
+TOOL_PARSERS = Hook(
+    "sglang.srt.function_call.function_call_parser:FunctionCallParser.ToolCallParserEnum",
+    "be `--tool-call-parser glm`",
+    members=("get",),
+)
+TOOL_PARSER = Hook(
+    "sglang.srt.function_call.glm4_moe_detector:Glm4MoeDetector.parse_streaming_increment",
+    "read tool calls",
+    ("self", "new_text", "tools"),
+)
+REASONING_PARSERS = Hook(
+    "sglang.srt.parser.reasoning_parser:ReasoningParser.DetectorMap", "be `--reasoning-parser glm45`", members=("get",)
+)
+REASONING_PARSER = Hook(
+    "sglang.srt.parser.reasoning_parser:Glm45Detector",
+    "tell thinking from what follows it",
+    (
+        "stream_reasoning",
+        "force_reasoning",
+        "force_nonempty_content",
+        "continue_final_message",
+        "previous_content",
+        "reasoning_default",
+    ),
+    members=("parse_streaming_increment", "detect_and_parse", "finish"),
 )
 PLATFORM = Hook(
     "sglang.srt.platforms.interface:SRTPlatform",

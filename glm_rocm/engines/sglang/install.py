@@ -38,6 +38,7 @@ def install(plan: Plan) -> None:
     _install_attention()
     _install_experts()
     _install_linears()
+    _install_parsers()
     if plan.target.vendor == "cpu":
         _install_cpu()
     _installed.append(plan)
@@ -119,6 +120,15 @@ def _install_linears() -> None:
     _around(hooks.CHANNEL_LINEAR, linear.apply_compressed)
 
 
+def _install_parsers() -> None:
+    """Take the names of GLM-4.5's and 4.6's parsers of tool calls and of thinking; `glm47` stays SGLang's."""
+    from glm_rocm.engines.sglang.parsing import GlmCalls, GlmThinking
+
+    for name in ("glm", "glm45"):
+        hooks.TOOL_PARSERS.resolve()[name] = GlmCalls
+    hooks.REASONING_PARSERS.resolve()["glm45"] = GlmThinking
+
+
 def _install_cpu() -> None:
     """What SGLang does on a GPU alone, as far as GLM needs it: accept FP8, and draft by the MTP layer."""
     from glm_rocm.engines.sglang import speculation
@@ -127,6 +137,10 @@ def _install_cpu() -> None:
     _replace(hooks.BUILD_TREE, speculation.build_chain)
     _replace(hooks.VERIFY_TREE, speculation.verify_chain)
     _replace(hooks.SHARE_WEIGHTS, speculation.set_embed_and_head)
+    # Here SGLang has no function to replace: each name stands for None.
+    hooks.SAMPLE_TREE.replace(speculation.sample_chain)
+    hooks.TOP_K.replace(speculation.keep_top_k)
+    hooks.TOP_P.replace(speculation.keep_top_p)
     # A prefill server would fetch the numbers of its pages through pinned memory and wait for a CUDA event.
     hooks.CACHE_SENDER.resolve().supports_host_tensor_indices = False
 

@@ -136,6 +136,55 @@ def verify_chain(
     return predicts, accept_index, accept_token_num
 
 
+def sample_chain(
+    predicts: torch.Tensor,
+    accept_index: torch.Tensor,
+    accept_token_num: torch.Tensor,
+    candidates: torch.Tensor,
+    retrive_index: torch.Tensor,
+    *,
+    uniform_samples: torch.Tensor,
+    target_probs: torch.Tensor,
+    **unused: Any,
+) -> None:
+    """In place of `tree_speculative_sampling_target_only`: what the model would have sampled is what comes out.
+
+    At each place of the chain a token is drawn from the model's own distribution, and the drafts are accepted up to the
+    first that was not drawn: exactly the distribution without drafts.
+
+    Args:
+        predicts, accept_index, accept_token_num, candidates: as of `verify_chain`.
+        retrive_index: [B, n], SGLang's spelling of `retrieve_index` for this kernel.
+        uniform_samples: [B, n] in [0, 1).
+        target_probs: [B, n, V].
+    """
+    rising = target_probs.cumsum(-1)
+    drawn = torch.searchsorted(rising, uniform_samples[..., None] * rising[..., -1:], right=True)
+    said = drawn.squeeze(-1).clamp(max=target_probs.shape[-1] - 1)  # [B, n]
+    verify_chain(
+        predicts, accept_index, accept_token_num, candidates, retrive_index, retrive_index, retrive_index, said
+    )
+
+
+def keep_top_k(probs: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
+    """In place of `top_k_renorm_prob`: [T, V] probabilities, of a row all but the k [T] highest 0, their sum 1."""
+    falling = probs.sort(-1, descending=True).values
+    last = falling.gather(-1, top_k[:, None].long().clamp(1, probs.shape[-1]) - 1)
+    return _normalised(torch.where(probs >= last, probs, 0))
+
+
+def keep_top_p(probs: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """In place of `top_p_renorm_prob`: as above, the highest that reach p [T] together stay."""
+    falling, order = probs.sort(-1, descending=True)
+    before = falling.cumsum(-1) - falling
+    kept = torch.where(before < top_p[:, None], falling, 0)
+    return _normalised(torch.zeros_like(probs).scatter(-1, order, kept))
+
+
+def _normalised(probs: torch.Tensor) -> torch.Tensor:
+    return probs / probs.sum(-1, keepdim=True)
+
+
 def set_embed_and_head(model: Any, embed: torch.nn.Parameter, head: torch.nn.Parameter) -> None:
     """In place of the MTP model's own, which waits for a CUDA device (0.5.23): share embedding and output layer."""
     model.model.embed_tokens.weight = embed

@@ -101,8 +101,9 @@ def test_a_branching_draft_is_refused() -> None:
 
 SGLANG_OWN = """
 import torch
-from glm_rocm.engines.sglang import speculation, torchvision
+from glm_rocm.engines.sglang import torchvision
 torchvision.watch()
+from glm_rocm.engines.sglang import speculation
 from sglang.kernels.ops.speculative import spec_tree
 B, n = 3, 4
 def blank():
@@ -148,3 +149,38 @@ def test_a_chain_is_laid_out_and_verified_as_by_sglangs_own_kernels() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_sampling_beside_drafts_has_the_models_distribution() -> None:
+    torch.manual_seed(0)
+    rows, chain, vocab = 20000, 2, 5
+    probs = torch.tensor([0.5, 0.0, 0.2, 0.05, 0.25]).expand(rows, chain, vocab).contiguous()
+    drafts = torch.tensor([[0, 4]]).expand(rows, chain).contiguous()  # the second is a draft that comes in 1 of 4
+    found = {
+        "predicts": torch.zeros(rows * chain, dtype=torch.int32),
+        "accept_index": torch.full((rows, chain), -1, dtype=torch.int32),
+        "accept_token_num": torch.zeros(rows, dtype=torch.int32),
+    }
+    index = torch.arange(rows * chain).view(rows, chain)
+    speculation.sample_chain(
+        **found, candidates=drafts, retrive_index=index, uniform_samples=torch.rand(rows, chain), target_probs=probs
+    )
+    said = found["predicts"].view(rows, chain)
+    accepted = found["accept_token_num"].bool()
+    torch.testing.assert_close(torch.bincount(said[:, 0], minlength=vocab) / rows, probs[0, 0], atol=0.015, rtol=0)
+    assert torch.equal(accepted, said[:, 0] == 4)
+    after = torch.bincount(said[accepted, 1], minlength=vocab) / accepted.sum()
+    torch.testing.assert_close(after, probs[0, 0], atol=0.03, rtol=0)
+    assert not (said == 1).any()
+
+
+def test_the_likeliest_tokens_are_kept_and_sum_to_one() -> None:
+    probs = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    torch.testing.assert_close(
+        speculation.keep_top_k(probs, torch.tensor([2, 1 << 30])),
+        torch.tensor([[4 / 7, 3 / 7, 0, 0], [0.1, 0.2, 0.3, 0.4]]),
+    )
+    torch.testing.assert_close(
+        speculation.keep_top_p(probs, torch.tensor([0.35, 0.75])),
+        torch.tensor([[1.0, 0, 0, 0], [0, 2 / 9, 3 / 9, 4 / 9]]),
+    )
