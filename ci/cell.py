@@ -174,11 +174,19 @@ def _last_words(log: Path) -> str:
 
 
 def checkout() -> dict[str, object]:
-    """Which code is checked out."""
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "changed": git("status", "--porcelain", "--", ".", *NOT_CODE) != "",
-    }
+    """Which code is checked out: git's word, or the CI's own where a container has no git.
+
+    Raises:
+        LookupError: nobody knows.
+    """
+    try:
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", *NOT_CODE)
+    except (OSError, subprocess.CalledProcessError):
+        told = os.environ.get("GITHUB_SHA") or os.environ.get("BUILDKITE_COMMIT")
+        if not told:
+            raise LookupError("this folder is no git checkout with a commit") from None
+        commit, changes = told, ""
+    return {"commit": commit, "changed": changes != ""}
 
 
 def result(cell: Cell, outcome: Outcome, tools: dict[str, str], seconds: float) -> dict[str, object]:
@@ -244,7 +252,10 @@ def main() -> int:
         if old["outcome"] == "passed" and not old["changed"] and same_code(old["commit"]):
             print(f"{asked.cell}: passed before, with this code", file=sys.stderr)
             return 0
-    found = perform(cells[asked.cell], asked.python)
+    try:
+        found = perform(cells[asked.cell], asked.python.absolute() if asked.python else None)
+    except LookupError as error:
+        return fail(str(error), "git clone the repository, or set GITHUB_SHA to the commit that this is")
     asked.results.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     why = f": {found['reason']}" if found["reason"] else ""

@@ -17,7 +17,11 @@ from glm_rocm.engines.hook import Hook
 
 def moved(hook: Hook) -> str:
     """How the place differs from what the plug-in needs; empty where it does not."""
-    contract = hook.check()
+    where = f"{hook.dotted}, where the plug-in would {hook.purpose}"
+    try:
+        contract = hook.check()
+    except Exception as error:  # whatever an engine's modules raise when its libraries are not those it wants
+        return f"cannot be looked at: {where}\n  {type(error).__name__}: {error}"
     if contract.holds:
         return ""
     found = contract.found
@@ -25,8 +29,7 @@ def moved(hook: Hook) -> str:
         hook.resolve()
     except (ImportError, AttributeError) as error:
         found = f"{found} ({type(error).__name__}: {error})"
-    where = f"moved: {contract.hook}, where the plug-in would {hook.purpose}"
-    return f"{where}\n  required {contract.required}\n  found {found}"
+    return f"moved: {where}\n  required {contract.required}\n  found {found}"
 
 
 def main() -> int:

@@ -50,10 +50,10 @@ def _recipe(environment: str, folder: Path) -> list[list[str]]:
         return [["bash", "ci/make_env.sh", environment, str(folder), "dev"]]
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     return [
-        # torch, Triton and the engine stay the image's own
+        # torch, Triton and the engine stay the image's own: the package names none of them
         ["python3", "-m", "venv", "--system-site-packages", str(folder)],
         [*pip, "--no-deps", "-r", "ci/locks/dev.txt"],
-        [*pip, "--no-deps", "-e", "."],
+        [*pip, "-e", "."],
     ]
 
 

@@ -178,6 +178,21 @@ def test_bad_input(checkout: Path, run_cell: Run, words: tuple[str, ...], senten
     assert "\n\nhint: " in done.stderr
 
 
+def test_a_folder_without_git_takes_the_commit_from_the_ci_or_is_told(
+    checkout: Path, run_cell: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells(checkout, good={"run": {"make": "good"}})
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
+    monkeypatch.delenv("GITHUB_SHA", raising=False)
+    monkeypatch.delenv("BUILDKITE_COMMIT", raising=False)
+    done = run_cell("good", *HERE)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: this folder is no git checkout with a commit\n\nhint: ")
+    monkeypatch.setenv("GITHUB_SHA", "b" * 40)
+    assert run_cell("good", *HERE).returncode == 0
+    assert result(checkout, "good")["commit"] == "b" * 40
+
+
 @pytest.mark.parametrize("file", sorted((CI / "results").glob("*.json")), ids=lambda file: file.stem)
 def test_a_committed_result_follows_the_schema_and_is_of_code_without_changes(file: Path) -> None:
     import matrix

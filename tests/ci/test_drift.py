@@ -36,6 +36,14 @@ def test_a_hook_that_moved_is_told_with_required_and_found(hook: Hook, words: tu
         assert word in told
 
 
+def test_an_engine_that_cannot_be_imported_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "engine_of_other_libraries.py").write_text("raise RuntimeError('operator nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = drift.moved(Hook("engine_of_other_libraries:forward", "run"))
+    assert told.startswith("cannot be looked at: engine_of_other_libraries.forward, where the plug-in would run")
+    assert "RuntimeError: operator nms does not exist" in told
+
+
 @pytest.mark.slow
 def test_the_installed_vllm_has_not_moved() -> None:
     done = subprocess.run(
