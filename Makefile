@@ -24,8 +24,8 @@ serve: .venvs/$(ENGINE)/.serve ## Serve the pocket GLM (or MODEL=...) at 127.0.0
 	@.venvs/$(ENGINE)/bin/glm-rocm serve --engine $(ENGINE) $(MODEL) $(ARGS)
 
 test: lint $(ENV)/.dev $(CUDA_LIBS)/.made ## All that a machine without an accelerator can run, but for what test-long has.
-	@$(PY) -m pytest -m "not long" $(ARGS)
 	@$(MAKE) --no-print-directory test-sglang
+	@$(PY) -m pytest -m "not long" $(ARGS)
 
 test-sglang: $(SGL)/.dev ## What needs a real SGLang, in its environment: the plug-in, and servers that answer.
 	@$(SGL)/bin/python -m pytest $(SGLANG_TESTS) $(ARGS)
