@@ -114,8 +114,8 @@ def measure(cases: Sequence[Case], target: Target, device: torch.device, *, agai
             calls = {"ours": ours.on_a_card} if device.type == "cuda" else {"torch": ours.on_a_cpu}
             if against and device.type == "cuda" and peers.has(case.op):
                 calls["vllm"] = peers.run
-            timed = (_timed(who, call, inputs, want, device, roofline) for who, call in calls.items())
-            yield TimedRow(case, target.name, tuple(timed))
+            contenders = (timed(who, call, inputs, want, device, roofline) for who, call in calls.items())
+            yield TimedRow(case, target.name, tuple(contenders))
 
 
 def measure_roofline(device: torch.device) -> Roofline:
@@ -148,7 +148,7 @@ def quantiles(seconds: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(ordered), ordered[round(0.1 * last)], ordered[round(0.9 * last)]
 
 
-def _timed(
+def timed(
     who: str,
     call: Callable[[Inputs], tuple[Tensor, ...]],
     inputs: Inputs,
@@ -156,6 +156,11 @@ def _timed(
     device: torch.device,
     roofline: Roofline,
 ) -> Timed:
+    """Hold a call to the reference's results, then time it.
+
+    Raises:
+        ParityError: its result is not the reference's.
+    """
     copies = [inputs.to(device) for _ in range(COPIES)]
     comparison = check.hold(call(copies[0]), want, inputs, who)
     calls = [_captured(call, copy) if device.type == "cuda" else _bound(call, copy) for copy in copies]

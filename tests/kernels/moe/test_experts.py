@@ -162,9 +162,10 @@ def test_out_is_written_through_its_strides(moe_case: Build) -> None:
 
 @pytest.mark.parametrize("quant", QUANTS)
 @pytest.mark.parametrize("tokens", [1, 20])
-def test_same_bits_whichever_program_is_last(moe_case: Build, plant: Any, tokens: int, quant: str) -> None:
+def test_same_bits_whichever_program_is_last(target: Any, moe_case: Build, plant: Any, tokens: int, quant: str) -> None:
     """Programs that take the tiles and the parts of K in the opposite order finish in the opposite order."""
-    case = moe_case(tokens, experts=12, top_k=4, hidden=2048, quant=quant)
+    hidden = 2048 if target.name in ("gfx942", "gfx950") else 256  # only their choices split K, and only a wide one
+    case = moe_case(tokens, experts=12, top_k=4, hidden=hidden, quant=quant)
     first = case.hold()
     file = Path(inspect.getfile(moe.gate_up_kernel.fn)).read_text(encoding="utf-8")
     tile, split = "tile = tl.program_id(0)", "split = tl.program_id(2)"

@@ -55,6 +55,15 @@ def test_at_most_four_launches(target: Any, tokens: int, quant: str, moe_case: B
     assert [launch.name for launch in gpu.launches] == ["prepare_kernel", "gate_up_kernel", "down_kernel", "sum_kernel"]
 
 
+def test_experts_of_a_small_unquantised_batch_need_nothing_prepared(target: Any, moe_case: Build) -> None:
+    if target.name not in ("gfx942", "gfx950"):
+        pytest.skip("launches are counted where there is an emulator to count them")
+    case = moe_case(5, experts=16, top_k=2, hidden=64, intermediate=64)
+    with target.run() as gpu:
+        experts(*case.arguments, **case.options)
+    assert [launch.name for launch in gpu.launches] == ["gate_up_kernel", "down_kernel", "sum_kernel"]
+
+
 @pytest.mark.parametrize("quant", ["none", "channel_token"])
 @pytest.mark.parametrize("order", ["forward", "reverse"])
 def test_no_race_no_unwritten_memory_no_missing_wait(target: Any, order: str, quant: str, moe_case: Build) -> None:
