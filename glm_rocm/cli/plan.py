@@ -187,10 +187,11 @@ def show_plan(made: Plan, engine: Engine, asked: ServeOptions | None, *, stream:
     """The plan and the engine's command line."""
     from glm_rocm.cli.planview import plan_view
 
+    commands = list(engine_commands(made, engine, asked))  # what is refused is refused before anything is shown
     version = engine.found_version()
     words = f"{engine.name} {version}" if version else f"{engine.name} {engine.supported}, not installed here"
     show(plan_view(made, words), stream=stream)
-    for title, command in engine_commands(made, engine, asked):
+    for title, command in commands:
         show(heading(title), stream=stream)
         show_plain("  " + command, stream=stream)
 

@@ -20,7 +20,7 @@ import time
 from collections import deque
 
 from glm_rocm.serve import guard
-from glm_rocm.serve.postmortem import Cause, last_error
+from glm_rocm.serve.postmortem import NO_MEMORY, Cause, last_error
 
 _TICK_S = 0.1
 _KEPT_LINES = 2000
@@ -60,10 +60,8 @@ class _Running:
         cause = last_error(self.kept)
         how = f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with exit status {status}"
         # SGLang kills its own processes when one of them has failed, and then has said why.
-        if status == -signal.SIGKILL and not cause.is_error:
-            hint = "the machine's memory may have run out: look at `dmesg | tail`, lower `--context` or `--max-seqs`"
-            return Cause(f"`{self.name}` {how}: {cause.sentence}", hint)
-        return Cause(f"`{self.name}` {how}: {cause.sentence}", cause.hint)
+        unexplained = status == -signal.SIGKILL and not cause.is_error
+        return Cause(f"`{self.name}` {how}: {cause.sentence}", NO_MEMORY if unexplained else cause.hint)
 
 
 class _Group:

@@ -13,11 +13,15 @@ _PREFIX = re.compile(
 )
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b(?::|$)")
 _OTHER = re.compile(
-    r"^(?:error:|[\w ./-]+: error:|Killed|Segmentation fault|Fatal Python error|terminate called)", re.IGNORECASE
+    r"^(?:error:|[\w ./-]+: error:|Killed|Segmentation fault|Fatal Python error|terminate called"
+    r"|Subprocess \w+ \(pid=\d+\) crashed)",  # SGLang's word for a child's death
+    re.IGNORECASE,
 )
 _OURS = re.compile(r"error: (.+)")
 _NOTHING_NEW = ("Engine core initialization failed", "See root cause above", "EngineDeadError", "SystemExit")
 """What an engine's outer process says after the cause."""
+NO_MEMORY = "the machine's memory may have run out: look at `dmesg | tail`, lower `--context` or `--max-seqs`"
+"""For a process that was killed without a word."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ def last_error(lines: Iterable[str]) -> Cause:
     errors = [text for text in reversed(bare) if _EXCEPTION.match(text) or _OTHER.match(text)]
     causes = [text for text in errors if not any(mark in text for mark in _NOTHING_NEW)]
     if errors:
-        return Cause(f"`{(causes or errors)[0][:300]}`")
+        text = (causes or errors)[0]
+        return Cause(f"`{text[:300]}`", NO_MEMORY if "crashed with exit code -9" in text else "")
     return Cause(f"its last line is `{bare[-1][:300]}`" if bare else "it printed nothing", is_error=False)
 
 

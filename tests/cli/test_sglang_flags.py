@@ -101,3 +101,32 @@ def test_sglangs_own_flags_are_not_for_another_engine(refuses: Run) -> None:
 def test_a_parser_for_another_layout_than_the_models_is_refused(refuses: Run) -> None:
     words = ("serve", "GLM-4.7", "--tool-call-parser", "glm45", "--target", "mi300x:8", "--dry-run")
     assert "a tool-call parser for the layout of `glm45`; `glm47`, in which" in refuses(*words).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--disaggregate", "prefill=1"], "at least one server of each"),
+        (["--disaggregate", "prefill=1,decode=1", "--engine", "vllm"], "with engine `vllm`"),
+        (["--disaggregate", "prefill=1,decode=1", "--target", "h100:1"], "a device or more for each"),
+        (["--disaggregate", "prefill=1,decode=1", "--port", "65534"], "all of them below 65536"),
+        (["--disaggregate", "prefill=1,decode=1", "--", "--base-gpu-id", "2"], "`--base-gpu-id` with `--disaggregate`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_group_that_cannot_be_is_refused(refuses: Run, words: list[str], found: str) -> None:
+    flags = ["--dry-run", *([] if "--engine" in words else ["--engine", "sglang"])]
+    assert found in refuses("serve", "pocket", *flags, *words).stderr
+
+
+def test_a_group_on_gpus_splits_them_as_the_readme_does(cli: Run) -> None:
+    words = "serve GLM-4.5-Air --engine sglang --gpus h100:8 --disaggregate prefill=1,decode=1 --dry-run"
+    done = cli(*words.split(), "--disaggregation-ib-device", "mlx5_0")
+    assert done.stderr == ""
+    prefill, decode, router = done.stdout.split("command of the ")[1:]
+    assert "--disaggregation-mode prefill --base-gpu-id 0" in " ".join(prefill.split())
+    assert "--disaggregation-mode decode --base-gpu-id 4" in " ".join(decode.split())
+    assert all(
+        "--tp-size 4" in server and "--disaggregation-ib-device=mlx5_0" in server for server in (prefill, decode)
+    )
+    assert "--prefill http://127.0.0.1:8001 8002 --decode http://127.0.0.1:8003" in router.replace(" \\\n    ", " ")

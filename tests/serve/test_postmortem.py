@@ -71,3 +71,13 @@ def test_prose_that_mentions_an_error_class_is_not_a_cause() -> None:
 
 def test_a_line_of_a_megabyte_is_cut() -> None:
     assert len(last_error(["ValueError: " + "x" * 1_000_000]).sentence) < 400
+
+
+def test_a_child_that_the_machine_killed_is_told_with_the_likely_reason() -> None:
+    lines = [
+        "[2026-11-24 17:05:54] Subprocess scheduler_0 (pid=26506) crashed with exit code -9. Triggering SIGQUIT",
+        "[2026-11-24 17:05:59] kill_process_tree called: parent_pid=25220, include_parent=True, pid=25220",
+    ]
+    cause = last_error(lines)
+    assert cause.sentence.startswith("`Subprocess scheduler_0 (pid=26506) crashed with exit code -9.")
+    assert "memory may have run out" in cause.hint
