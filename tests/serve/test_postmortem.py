@@ -61,7 +61,7 @@ def test_without_an_error_the_last_words_are_quoted() -> None:
 
 
 def test_silence() -> None:
-    assert last_error([]) == Cause("it printed nothing")
+    assert last_error([]) == Cause("it printed nothing", is_error=False)
 
 
 def test_prose_that_mentions_an_error_class_is_not_a_cause() -> None:
