@@ -65,6 +65,7 @@ pictures: $(ENV)/.dev ## Draw the README's pictures anew.
 	@$(PY) docs/make_pictures.py
 	@$(PY) docs/make_support.py
 	@$(PY) docs/make_sglang_flags.py
+	@$(PY) docs/make_parsers.py
 	@$(PY) docs/make_bench.py
 
 image: ## Build a container image: ENGINE=vllm|sglang VENDOR=cpu|rocm|cuda.

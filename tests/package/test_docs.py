@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["support", "sglang-flags"])
+@pytest.mark.parametrize("name", ["support", "sglang-flags", "parsers"])
 def test_a_page_is_the_one_that_the_declarations_give(name: str, tmp_path: Path) -> None:
     made = tmp_path / f"{name}.md"
     maker = DOCS / f"make_{name.replace('-', '_')}.py"

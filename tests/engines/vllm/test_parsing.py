@@ -15,7 +15,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden/messages.json").read_text(encoding="utf-8"))
+GOLDEN_FOLDER = Path(__file__).parents[2] / "golden"
+GOLDEN = json.loads((GOLDEN_FOLDER / "messages.json").read_text(encoding="utf-8"))
+OUTCOMES = json.loads((GOLDEN_FOLDER / "outcomes.json").read_text(encoding="utf-8"))["vllm"]
 MESSAGES: dict[str, dict[str, Any]] = GOLDEN["messages"]
 THINKING = "[gMASK]<sop><|user|>\nhi<|assistant|>"
 NOT_THINKING = THINKING + "\n<think></think>"
@@ -59,6 +61,14 @@ def plain(outcome: dict[str, Any]) -> tuple[Any, ...]:
     return outcome["reasoning"], outcome["content"], [(name, read(arguments)) for name, arguments in outcome["calls"]]
 
 
+def word(name: str, result: dict[str, Any]) -> str:
+    """`right`, `wrong` (and the same in every cut) or `torn` (a cut gives something else than the whole)."""
+    whole = plain(result["whole"])
+    if any(plain(outcome) != whole for outcome, _ in result["streamed"]):
+        return "torn"
+    return "right" if whole == expected(name) else "wrong"
+
+
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_whole_answer_is_taken_apart(name: str, ours: Any) -> None:
     assert plain(ours[name]["whole"]) == expected(name)
@@ -84,3 +94,11 @@ MENDED = {
 def test_vllm_alone_still_needs_the_cure(name: str, vllms: Any) -> None:
     outcomes = [vllms[name]["whole"], *(outcome for outcome, _ in vllms[name]["streamed"])]
     assert any(plain(outcome) != expected(name) for outcome in outcomes), MENDED[name]
+
+
+def test_the_table_says_what_both_do(ours: Any, vllms: Any) -> None:
+    """docs/parsers.md is made from these outcomes."""
+    found = {"stock": vllms, "ours": ours}
+    assert {
+        whose: {name: word(name, results[name]) for name in MESSAGES} for whose, results in found.items()
+    } == OUTCOMES
