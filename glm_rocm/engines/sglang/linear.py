@@ -10,7 +10,7 @@ from glm_rocm.engines.active import kernel
 
 
 def apply_fp8(
-    original: Any, method: Any, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
+    original: Any, method: Any, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Around `Fp8LinearMethod.apply`: checkpoints with 128x128 blocks, weight [N, K]."""
     if list(method.quant_config.weight_block_size or ()) != [128, 128]:
@@ -19,7 +19,7 @@ def apply_fp8(
 
 
 def apply_compressed(
-    original: Any, scheme: Any, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
+    original: Any, scheme: Any, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Around `CompressedTensorsW8A8Fp8.apply_weights`: the GLM-4.5-FP8 checkpoints, per channel and token."""
     if scheme.weight_block_size is not None:

@@ -56,7 +56,7 @@ def _library_loads() -> bool:
     libraries = [library for place in places or () for library in Path(place).glob("_C*.so")]
     try:
         for library in libraries:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError):
         return False
     return True
@@ -65,7 +65,7 @@ def _library_loads() -> bool:
 def _declare() -> None:
     import torch
 
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in OPERATORS:
-        library.define(operator)
+        library.define(operator)  # type: ignore[no-untyped-call]
     _declared.append(library)
