@@ -63,6 +63,7 @@ base() {
         bookworm "$work/base.tar" "$sources"
     docker import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$work/base.tar" "$CPU_IMAGE" >/dev/null
     rm "$work/base.tar"
+    made+=("$CPU_IMAGE")
 }
 
 # The locked wheels as an image, for a build that reaches no index by itself.
