@@ -16,7 +16,7 @@ import triton.language as tl
 
 from glm_rocm_kernels._triton import jit
 
-SEARCHED = tl.constexpr(32)
+SEARCHED = tl.constexpr(16)
 """Chunks that a block's pairs are looked for in together."""
 
 
