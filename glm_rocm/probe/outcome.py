@@ -19,6 +19,7 @@ CURES: tuple[tuple[str, str], ...] = (
     (r"nvcc", "install the CUDA toolkit and set CUDA_HOME to it"),
     (r"ninja", "pip install ninja"),
     (r"Read-only file system|Permission denied", "set FLASHINFER_WORKSPACE_BASE to a folder that can be written"),
+    (r"mslk", "pip install mslk-cuda; what PyPI calls `mslk` is empty"),
     (r"No module named '(?P<module>\w+)", "install `{module}`"),
     (r"no kernel image|compiled part did not load|undefined symbol", "install a build for this card and this PyTorch"),
 )

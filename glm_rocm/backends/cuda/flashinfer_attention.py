@@ -27,9 +27,10 @@ WORKSPACE_BYTES = 128 << 20
 LAYOUT = "NHD"
 """How FlashInfer names our order of a page's dimensions; it takes the strides from the tensors."""
 UNIFORM = "fa2"
-"""Its kernel for few queries a sequence: it splits a context among blocks, which the Hopper one (`fa3`) does not."""
-PREFILL = "auto"
-"""Its kernel for all other batches: `fa3` on Hopper where the cache is not FP8, `fa2` elsewhere."""
+"""Its kernel for any card, and for few queries everywhere: it splits a context, which the Hopper one does not."""
+HOPPER = "fa3"
+"""Its kernel for all other batches on Hopper, where the cache is not FP8 (utils.py, is_fa3_backend_supported). Said by
+name: left to `auto`, 0.7 may take cuDNN, which does not multiply the two factors of the scale."""
 FEW_QUERIES = 8
 """Up to this many queries in each sequence a batch counts as decode or verify: one and the most drafts of a plan."""
 
@@ -63,7 +64,7 @@ class Planner:
     captured: dict[tuple[int, int], Any] = field(default_factory=dict)
     current: Planned | None = None
 
-    def wrapper(self, batch: PagedBatch, most_pages: int, *, capture: bool) -> Any:
+    def wrapper(self, problem: AttentionProblem, batch: PagedBatch, most_pages: int, *, capture: bool) -> Any:
         """The wrapper that a batch is planned with; a new one where a shape is captured for the first time."""
         key = (len(batch.last_page_len), batch.longest)
         if key in self.captured:
@@ -71,11 +72,12 @@ class Planner:
         if capture:
             self.captured[key] = self._graph_wrapper(key[0], most_pages)
             return self.captured[key]
-        return self.eager_wrapper(batch, alone=False)
+        return self.eager_wrapper(problem, batch, alone=False)
 
-    def eager_wrapper(self, batch: PagedBatch, *, alone: bool) -> Any:
+    def eager_wrapper(self, problem: AttentionProblem, batch: PagedBatch, *, alone: bool) -> Any:
         """A wrapper outside graphs; `alone`: for a call that plans for itself, which must not undo a step's plan."""
-        kernel = UNIFORM if batch.longest <= FEW_QUERIES else PREFILL
+        many = batch.longest > FEW_QUERIES and problem.kv_dtype == problem.dtype
+        kernel = HOPPER if many and is_hopper(self.device) else UNIFORM
         if (kernel, alone) not in self.eager:
             self.eager[kernel, alone] = _wrapper_class()(self.workspace, LAYOUT, backend=kernel)
         return self.eager[kernel, alone]
@@ -97,6 +99,12 @@ class Planner:
 
 
 @lru_cache(maxsize=16)
+def is_hopper(device: torch.device) -> bool:
+    """Whether a device has compute capability 9.0."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)
+
+
+@lru_cache(maxsize=16)
 def planner(device: torch.device) -> Planner:
     """The planner of a device, made at its first batch."""
     return Planner(device, torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=device))
@@ -115,7 +123,7 @@ def plan_batch(
     """See `glm_rocm.ops.attention.PlanBatch`."""
     here = planner(block_table.device)
     batch = paged_batch(block_table, query_start_host, context_len_host, problem.block_size)
-    wrapper = here.wrapper(batch, block_table.numel(), capture=capture)
+    wrapper = here.wrapper(problem, batch, block_table.numel(), capture=capture)
     _plan(wrapper, batch, problem)
     here.current = Planned(wrapper, batch.rows, (block_table, query_start, context_len))
 
@@ -141,7 +149,7 @@ def attention(
         dtypes = [str(x.dtype).removeprefix("torch.") for x in (q, k_cache)]
         problem = AttentionProblem(heads, k_cache.shape[2], head_dim, k_cache.shape[1], *dtypes)
         batch = paged_batch(block_table, query_start.cpu(), context_len.cpu(), problem.block_size)
-        wrapper = here.eager_wrapper(batch, alone=True)
+        wrapper = here.eager_wrapper(problem, batch, alone=True)
         if batch.rows:
             _plan(wrapper, batch, problem)
         planned = Planned(wrapper, batch.rows, (block_table, query_start, context_len))

@@ -82,9 +82,12 @@ def _forward() -> Any:
     Raises:
         ImportError: the wheel was built for another PyTorch, CUDA or Python, with XFormers' own words.
     """
-    from xformers import _cpp_lib
     from xformers.ops import memory_efficient_attention_forward
 
+    try:
+        from xformers import _cpp_lib
+    except ImportError:  # later ones have no compiled part of their own
+        return memory_efficient_attention_forward
     broken = getattr(_cpp_lib, "_cpp_library_load_exception", None)
     if broken is not None:
         raise ImportError(f"XFormers' compiled part did not load: {broken}") from broken

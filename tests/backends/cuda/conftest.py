@@ -49,7 +49,8 @@ class PrefillWrapper:
     def __init__(self, *args: Any, **options: Any) -> None:
         self.book.note("prefill.__init__", len(args), options)
         self.book.wrappers.append(self)
-        assert args[1] == "NHD"
+        self.workspace, layout = args
+        assert layout == "NHD"
         self.options = options
         self.planned: dict[str, Any] = {}
 

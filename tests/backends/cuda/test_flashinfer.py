@@ -80,14 +80,33 @@ def test_rows_past_the_last_query_are_left_alone(attention_case: Build, book: An
 
 
 @pytest.mark.parametrize(
-    ("sequences", "kernel"), [([(1, 9)] * 3, "fa2"), (VERIFY, "fa2"), ([(1, 9), (40, 40)], "auto")]
+    ("sequences", "cache", "kernel"),
+    [
+        ([(1, 9)] * 3, torch.bfloat16, "fa2"),
+        (VERIFY, torch.bfloat16, "fa2"),
+        ([(1, 9), (40, 40)], torch.bfloat16, "fa3"),
+        ([(1, 9), (40, 40)], torch.float8_e4m3fn, "fa2"),
+    ],
+    ids=["decode", "verify", "prefill", "prefill, FP8 cache"],
 )
-def test_few_queries_take_the_kernel_that_splits_contexts(
-    attention_case: Build, book: Any, sequences: list[tuple[int, int]], kernel: str
+def test_hopper_takes_its_own_kernel_for_long_plain_prefills_alone(
+    attention_case: Build,
+    book: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    sequences: list[tuple[int, int]],
+    cache: torch.dtype,
+    kernel: str,
 ) -> None:
-    case = attention_case(sequences, dtype=torch.bfloat16)
+    monkeypatch.setattr(flashinfer_attention, "is_hopper", lambda device: True)
+    case = attention_case(sequences, dtype=torch.bfloat16, kv_dtype=cache)
     attention(*case.arguments, **case.options)
     assert [wrapper.options["backend"] for wrapper in book.wrappers] == [kernel]
+
+
+def test_other_cards_have_one_kernel_for_all(attention_case: Build, book: Any) -> None:
+    case = attention_case([(1, 9), (40, 40)], dtype=torch.bfloat16)
+    attention(*case.arguments, **case.options)
+    assert [wrapper.options["backend"] for wrapper in book.wrappers] == ["fa2"]
 
 
 def planned(case: Any, *, capture: bool = False) -> None:
@@ -211,5 +230,5 @@ def test_no_token_calls_nothing(experts_case: Build, book: Any) -> None:
 def test_the_workspace_is_one_for_all_wrappers_of_a_device(attention_case: Build, book: Any) -> None:
     for sequences in ([(1, 9)], [(40, 40)], [(1, 9), (1, 3)]):
         planned(attention_case(sequences, dtype=torch.bfloat16), capture=len(sequences) == 2)
-    assert len(book.wrappers) == 3
-    assert flashinfer_attention.planner(torch.device("cpu")).workspace.numel() == 16
+    workspace = flashinfer_attention.planner(torch.device("cpu")).workspace
+    assert [wrapper.workspace is workspace for wrapper in book.wrappers] == [True, True]
