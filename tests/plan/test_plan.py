@@ -152,7 +152,7 @@ def test_notes_say_what_is_known_and_how() -> None:
     assert any("public evidence" in note for note in notes)
     assert any("e4m3fnuz on gfx942" in note for note in notes)
     assert not any("no kernels of its own" in note for note in notes)
-    assert any("no kernels of its own for sm90" in note for note in plan(devices="h200:8").notes)
+    assert any("no kernels of its own for sm80" in note for note in plan(devices="a100:8").notes)
     assert not any("no kernels of its own" in note for note in make_plan(SMALL, CPU, engine="vllm").notes)
 
 
