@@ -64,6 +64,8 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
             added["TRITON_INTERPRET"] = "1"
         if plan.disaggregation:
             added["SGLANG_HOST_IP"] = "127.0.0.1"  # else the KV cache travels by an address that others reach
+    if plan.disaggregation:
+        added["NO_COLOR"] = "1"  # the router colours its log, in a file as well
     return added | kernel_environment(plan) | emulation.environment(plan.emulate)
 
 

@@ -21,7 +21,7 @@ def servers_parser() -> argparse.ArgumentParser:
 
 @cache
 def routers_parser() -> argparse.ArgumentParser:
-    from sglang_router.launch_router import RouterArgs
+    from sglang_router.router_args import RouterArgs
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     RouterArgs.add_cli_args(parser, use_router_prefix=False)
