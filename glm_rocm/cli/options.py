@@ -215,6 +215,18 @@ Drain = Annotated[
         rich_help_panel=_SERVER,
     ),
 ]
+Grace = Annotated[
+    int,
+    typer.Option(
+        "--grace",
+        min=1,
+        max=86400,
+        metavar="S",
+        help="Seconds that the engine then has to end itself before it is killed.",
+        envvar="GLM_ROCM_GRACE",
+        rich_help_panel=_SERVER,
+    ),
+]
 State = Annotated[
     Path | None,
     typer.Option(

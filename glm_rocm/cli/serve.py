@@ -107,6 +107,7 @@ def serve(
     served_name: options.ServedName = None,
     start_timeout: options.StartTimeout = 3600.0,
     drain: options.Drain = 30,
+    grace: options.Grace = 15,
     state: options.State = None,
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
@@ -139,7 +140,7 @@ def serve(
         else:
             show_plan(made, its_engine, asked, stream="stdout")
         return
-    limits = Limits(start=start_timeout, drain=drain)
+    limits = Limits(start=start_timeout, drain=drain, grace=grace)
     run(made, its_engine, asked, limits, state, stock=stock, verbose=verbose, as_json=as_json)
 
 

@@ -79,6 +79,13 @@ def test_stages_share_one_end(engine: str) -> None:
     assert not re.search(r"TOKEN|API_KEY|PASSWORD", text)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_server_is_killed_before_docker_stop_loses_its_patience(engine: str) -> None:
+    limits = re.findall(r"GLM_ROCM_(?:DRAIN|GRACE)=(\d+)", read(f"Dockerfile.{engine}"))
+    assert len(limits) == 2
+    assert sum(map(int, limits)) <= 8
+
+
 def test_both_dockerfiles_differ_in_the_engine_alone() -> None:
     """The end of both, from the image stage on, but for the engine's name."""
     ends = [read(f"Dockerfile.{engine}").partition("AS image\n")[2] for engine in ENGINES]
@@ -141,8 +148,8 @@ def test_manifests_fit_the_image(engine: str, pins: dict[str, str]) -> None:
     assert pod["securityContext"]["runAsUser"] == 10001
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    drain = next(int(one["value"]) for one in container["env"] if one["name"] == "GLM_ROCM_DRAIN")
-    assert drain < pod["terminationGracePeriodSeconds"]
+    patience = sum(int(one["value"]) for one in container["env"] if one["name"] in ("GLM_ROCM_DRAIN", "GLM_ROCM_GRACE"))
+    assert patience < pod["terminationGracePeriodSeconds"]
     labels = deployment["template"]["metadata"]["labels"]
     assert service["selector"].items() <= labels.items()
     assert deployment["selector"]["matchLabels"] == labels
