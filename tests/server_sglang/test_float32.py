@@ -24,7 +24,7 @@ WEATHER = {
 
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Any]) -> Any:
-    return serve("pocket", "--dtype", "float32", "--context", "1024", "--max-seqs", "8")
+    return serve("pocket", "--dtype", "float32", "--context", "1024", "--max-seqs", "8", "--drain", "120")
 
 
 def ask(server: Any, text: str, **options: Any) -> Any:
@@ -104,7 +104,7 @@ def test_the_key_stands_in_no_command_line(server: Any) -> None:
 def test_sigterm_in_the_middle_of_an_answer_lets_it_end_and_leaves_nothing(server: Any) -> None:
     pids = server.pids()
     reason = None
-    pieces = ask_in_pieces(server, "Who are you?", max_tokens=300, extra_body={"ignore_eos": True})
+    pieces = ask_in_pieces(server, "Who are you?", max_tokens=60, extra_body={"ignore_eos": True})
     for number, chunk in enumerate(pieces):
         if number == 5:
             server.process.send_signal(signal.SIGTERM)
