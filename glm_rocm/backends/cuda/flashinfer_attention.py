@@ -124,7 +124,8 @@ def plan_batch(
     here = planner(block_table.device)
     batch = paged_batch(block_table, query_start_host, context_len_host, problem.block_size)
     wrapper = here.wrapper(problem, batch, block_table.numel(), capture=capture)
-    _plan(wrapper, batch, problem)
+    if batch.rows:
+        _plan(wrapper, batch, problem)
     here.current = Planned(wrapper, batch.rows, (block_table, query_start, context_len))
 
 

@@ -47,9 +47,7 @@ def attention(
     )
     mask = causal_mask([queries[sequence] for sequence in owners], kept, q.device)
     attended = _forward()(q[:rows].reshape(shape), keys, values, attn_bias=mask, scale=scale * k_scale)
-    result[:rows] = (
-        attended.reshape(rows, heads, head_dim).mul_(v_scale) if v_scale != 1.0 else attended.view_as(result[:rows])
-    )
+    result[:rows] = attended.reshape(rows, heads, head_dim) * v_scale
     return result
 
 

@@ -131,6 +131,13 @@ def test_layers_of_a_planned_batch_plan_nothing(attention_case: Build, book: Any
     assert [call.function for call in book.calls].count("prefill.plan") == 1
 
 
+def test_a_step_without_queries_is_neither_planned_nor_run(attention_case: Build, book: Any) -> None:
+    case = attention_case([(0, 0)], dtype=torch.bfloat16)
+    planned(case)
+    assert not attention(*case.arguments, **case.options).any()
+    assert [call.function for call in book.calls] == ["prefill.__init__"]
+
+
 def test_a_plan_is_not_taken_for_another_batch(attention_case: Build, book: Any) -> None:
     first, second = attention_case([(1, 40)], dtype=torch.bfloat16), attention_case([(1, 9)], dtype=torch.bfloat16)
     planned(first)
