@@ -198,8 +198,10 @@ class Search:
         best = self.shipped()
         shipped = self._cost(best, measure, "", "as shipped")
         yield shipped
+        if shipped.cost is None:
+            return
         cost = shipped.cost
-        for kernel in self.kernels if cost is not None else ():
+        for kernel in self.kernels:
             for knob, values in KNOBS[kernel].items():
                 for value in values:
                     turned = best | {kernel: best[kernel] | {knob: value}}
@@ -209,8 +211,7 @@ class Search:
                     yield tried
                     if tried.cost is not None and tried.cost.beats(cost):
                         best, cost = turned, tried.cost
-        if shipped.cost is not None and cost is not None:
-            self._keep(best, f"{cost.us:.2f} us, as shipped {shipped.cost.us:.2f} us, {self.store.measured}")
+        self._keep(best, f"{cost.us:.2f} us, as shipped {shipped.cost.us:.2f} us, {self.store.measured}")
 
     def most(self) -> int:
         """Calls at most, the shipped choices' included."""
