@@ -28,7 +28,7 @@ ARCHS = ("sm90", "sm100")
 """Those that our Triton kernels have launch choices for, and are compiled for in tests/compile."""
 HEAD_DIMS = (32, 64, 128)
 FLASHINFER = "flashinfer-python>=0.6.13,<0.8"
-"""0.6.13 and 0.7.2 are those whose signatures the calls were held against."""
+"""0.6.13 is the one whose signatures the calls are held against; of 0.7.2 the sources were read."""
 XFORMERS = "xformers>=0.0.35"
 """0.0.35 is the last that carries its own attention; later ones hand on that of `mslk`, if it is there. Which of its
 kernels works where, no version tells: the probe does."""
