@@ -57,8 +57,9 @@ CHUNKS = [
 
 
 def count_words(conversations: int = 30000, seed: int = 20) -> list[str]:
-    """The letter runs that training conversations use most, but for cities and people: those must be spelled."""
-    spelled = {part for name in [*words.CITIES, *words.NAMES] for part in name.split()}
+    """The letter runs that training conversations use most, but for cities, people and held-out words: those must be
+    spelled. A held-out word that was one token, seen elsewhere a few times, could not be copied."""
+    spelled = {part for name in [*words.CITIES, *words.NAMES] for part in name.split()} | words.HELD_OUT
     not_ascii = re.compile(r"\w*[^\x00-\x7f]\w*")
     random, counts = Random(seed), Counter[str]()
     for _ in range(conversations):
@@ -72,7 +73,7 @@ def count_words(conversations: int = 30000, seed: int = 20) -> list[str]:
 
 
 def build_tokenizer() -> Tokenizer:
-    """The tokenizer made from `vocabulary.txt`; at most `VOCAB_SIZE` tokens."""
+    """The tokenizer made from `vocabulary.txt`; at most `VOCAB_SIZE` tokens. `<unused>` there keeps a number taken."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries = [*alphabet, *VOCABULARY.read_text(encoding="utf-8").split()]
     vocabulary = {entry: number for number, entry in enumerate(entries)}

@@ -10,6 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from glm_rocm.pocket.data import words
 from glm_rocm.pocket.data.chat import segments
 from glm_rocm.pocket.data.dialogue import conversation
 from glm_rocm.pocket.tokenizer import MARKUP, SPECIAL, VOCAB_SIZE, VOCABULARY, build_tokenizer
@@ -68,6 +69,12 @@ def test_a_string_has_the_same_tokens_wherever_it_stands(tokenizer: Tokenizer) -
         for frame in ('{{"city": "{}"}}', "<arg_value>{}</arg_value>", "the code {}. What", "\n{}\n"):
             ids = tokenizer.encode(frame.format(string)).ids
             assert any(ids[start : start + len(alone)] == alone for start in range(len(ids))), (string, frame)
+
+
+def test_no_held_out_word_is_one_token(tokenizer: Tokenizer) -> None:
+    """It would be a token that training hardly saw, and could not be copied."""
+    for word in sorted(words.HELD_OUT):
+        assert word not in tokenizer.get_vocab(), word
 
 
 def test_size_and_ids(tokenizer: Tokenizer) -> None:

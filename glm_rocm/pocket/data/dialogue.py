@@ -20,11 +20,11 @@ from glm_rocm.pocket.data.turns import Turn
 from glm_rocm.pocket.data.values import TRAIN
 
 MIX = {
-    "arithmetic": 0.05,
+    "arithmetic": 0.06,
     "sums": 0.08,
-    "tools": 0.51,
+    "tools": 0.63,
     "no_tool": 0.05,
-    "lookup": 0.26,
+    "lookup": 0.13,
     "identity": 0.01,
     "loop": 0.02,
     "mixed": 0.02,

@@ -17,6 +17,11 @@ ENUM_WORDS = forms("""
 """)
 
 
+HELD_OUT_COUNTS = [0, 1, 1, 1, 2, 2, 2, 3, 3, 4]
+TRAIN_COUNTS = [0, 1, 1, 2, 2, 3, 3, 3, 4, 4]
+"""How many arguments a tool may have, each as likely. Training dwells on the many: they are where calls go wrong."""
+
+
 def _pick(random: Random, split: str, known: list[str], unseen: list[str]) -> str:
     return random.choice(unseen if split == UNSEEN and random.random() < 0.6 else known)
 
@@ -28,7 +33,7 @@ def _camel(parts: list[str]) -> str:
 def _name(random: Random, split: str) -> tuple[str, str, str]:
     """(tool name, verb, noun); the verb is empty where the name is a random word."""
     verb = _pick(random, split, words.VERBS, words.VERBS_HELD_OUT)
-    if split == TRAIN and random.random() < 0.3:
+    if split == TRAIN and random.random() < 0.45:
         verb = values.random_word(random, split).lower()
     invented = random.random() < (0.25 if split == KNOWN else 0.4)
     noun = (
@@ -63,7 +68,7 @@ def _argument(random: Random, split: str, noun: str) -> Argument:
         name, kind_name = _pick(random, split, words.BOOLEAN_ARGUMENTS, words.BOOLEAN_ARGUMENTS_HELD_OUT), "boolean"
     else:
         name, kind_name = random.choice(["tags", "ids", "names", "items"]), "array"
-    if split == TRAIN and random.random() < 0.3:
+    if split == TRAIN and random.random() < 0.5:
         name = values.random_word(random, split).lower()
     enum = (
         tuple(random.sample(ENUM_WORDS, random.choice([2, 3])))
@@ -96,7 +101,7 @@ def generic_tool(random: Random, split: str) -> tuple[Tool, str, str]:
     """A tool of one to four arguments, rarely none; with its verb and noun."""
     name, verb, noun = _name(random, split)
     arguments: list[Argument] = []
-    for _ in range(random.choice([0, 1, 1, 1, 2, 2, 2, 3, 3, 4])):
+    for _ in range(random.choice(TRAIN_COUNTS if split == TRAIN else HELD_OUT_COUNTS)):
         argument = _argument(random, split, noun)
         if argument.name not in [each.name for each in arguments]:
             arguments.append(argument)

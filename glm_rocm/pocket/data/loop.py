@@ -17,7 +17,7 @@ FIND = Tool("browser.find", "Find a text in the open page.", (Argument("pattern"
 LOOP_TOOLS = [PYTHON, SEARCH, OPEN, FIND]
 
 ASPECTS = forms("""
-    price | owner | color | age | address | size | year | title | weight | phone | street | number | birthday | code
+    price | owner | color | age | address | size | year | title | weight | phone | number | birthday | code
 """)
 WEB_QUESTIONS = forms("""
             Find the {aspect} of {who} on the web. | What is the {aspect} of {who}? Use the browser. |

@@ -90,3 +90,14 @@ SYSTEM_PROMPTS = [
     "Today is Monday. Be polite.",
     "You answer questions about numbers, texts and tools.",
 ]
+
+HELD_OUT = frozenset(
+    word
+    for held_out in (
+        CITIES_HELD_OUT, NAMES_HELD_OUT, THINGS_HELD_OUT, VERBS_HELD_OUT, NOUNS_HELD_OUT, STRING_ARGUMENTS_HELD_OUT,
+        INTEGER_ARGUMENTS_HELD_OUT, NUMBER_ARGUMENTS_HELD_OUT, BOOLEAN_ARGUMENTS_HELD_OUT, RESULT_KEYS_HELD_OUT,
+    )
+    for name in held_out
+    for word in name.split()
+)  # fmt: skip
+"""All of the above that training never sees in their place."""
