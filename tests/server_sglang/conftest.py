@@ -122,33 +122,28 @@ TOKENS = 32
 
 
 @pytest.fixture(scope="session")
-def prompts() -> list[list[int]]:
-    """The questions as the pocket GLM is asked them."""
-    from glm_rocm.engines.sglang import torchvision
-    from glm_rocm.pocket import checkpoint_path
-
-    torchvision.watch()  # transformers imports it too
-    from transformers import AutoTokenizer
-
-    read = AutoTokenizer.from_pretrained(checkpoint_path())
-    chats = [
-        read.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False)
-        for text in QUESTIONS
-    ]
-    return [read.encode(chat, add_special_tokens=False) for chat in chats]
+def transformers() -> dict[str, list[list[int]]]:
+    """The questions as the pocket GLM is asked them, and what transformers says to them."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("children") / "golden.py"), str(TOKENS)],
+        input=json.dumps(QUESTIONS),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=True,
+    )
+    answers = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    found: dict[str, list[list[int]]] = json.loads(answers[-1].removeprefix("RESULT "))
+    return found
 
 
 @pytest.fixture(scope="session")
-def golden(prompts: list[list[int]]) -> list[list[int]]:
+def prompts(transformers: dict[str, list[list[int]]]) -> list[list[int]]:
+    """The questions as the pocket GLM is asked them."""
+    return transformers["prompts"]
+
+
+@pytest.fixture(scope="session")
+def golden(transformers: dict[str, list[list[int]]]) -> list[list[int]]:
     """What transformers says to them in float32, greedily."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from glm_rocm.pocket import checkpoint_path
-
-    model = AutoModelForCausalLM.from_pretrained(checkpoint_path(), dtype=torch.float32)
-    model.generation_config.eos_token_id = None
-    return [
-        model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=TOKENS)[0, len(prompt) :].tolist()
-        for prompt in prompts
-    ]
+    return transformers["tokens"]
