@@ -16,6 +16,13 @@ from glm_rocm.backends import ahead, rocm
 pytest.importorskip("triton", reason="kernels are compiled by Triton, which is not installed")
 
 
+@pytest.fixture(autouse=True)
+def no_variables_of_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache is checked against them, and libraries that earlier tests imported may have set some."""
+    for name in [name for name in os.environ if name.startswith("TRITON_")]:
+        monkeypatch.delenv(name)
+
+
 def compile_kernels(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`glm-rocm compile` in a process of its own."""
     cleaned = {name: value for name, value in os.environ.items() if not name.startswith("TRITON_")}
