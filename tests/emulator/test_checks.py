@@ -277,7 +277,7 @@ def test_kernel_without_its_barriers_races(row_sums: tuple[bytes, int], order: s
     assert caught.value.place.source[0].endswith(".py")
     found, expected = launch(broken, shared, order=order)
     # In reverse, the first wave, which stores the result, comes last by luck: a race that only the check sees.
-    assert torch.allclose(found, expected) == (order == "reverse")
+    assert torch.allclose(found, expected, atol=1e-3) == (order == "reverse")  # a sum may be near zero
 
 
 def test_kernel_without_its_waits_uses_results_too_early(row_sums: tuple[bytes, int]) -> None:
