@@ -1,4 +1,7 @@
-"""Where it is served: one serving engine, one module, found by name. The module's `ENGINE` is its Engine."""
+"""Where it is served: one serving engine, one folder, found by name. The folder's `ENGINE` is its Engine.
+
+Modules beside the folders serve every engine.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,10 @@ from glm_rocm.errors import EngineError, UsageError
 PREFERENCE = ("vllm", "sglang", "transformers")
 """The order in which `--engine auto` looks for an installed engine that serves."""
 
-SHARED = {"active", "base", "hook"}
-"""Modules beside the engines that are none: what an engine must offer, the plan of a process, how a hook is checked."""
-
 
 def engine_names() -> list[str]:
-    """The engines that have a module here, installed or not, in order of preference."""
-    found = {module.name for module in pkgutil.iter_modules(__path__)} - SHARED
+    """The engines that have a folder here, installed or not, in order of preference."""
+    found = {module.name for module in pkgutil.iter_modules(__path__) if module.ispkg}
     return [name for name in PREFERENCE if name in found] + sorted(found - set(PREFERENCE))
 
 

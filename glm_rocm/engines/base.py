@@ -40,6 +40,16 @@ def kernel_environment(plan: Plan) -> dict[str, str]:
     return {name: value for name, value in needed.items() if name not in os.environ}
 
 
+def page_size(plan: Plan) -> int:
+    """Tokens per page of the KV cache that the plan's attention kernel was chosen for; 0 where it chose none."""
+    return next((s.problem.block_size for s in plan.selections if s.problem.op == "attention"), 0)  # type: ignore[attr-defined]
+
+
+def cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """What concerns the server and not the model; everything that shapes the computation stands in the Plan.

@@ -6,7 +6,7 @@ import os
 import sys
 
 from glm_rocm.backends import emulation
-from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, kernel_environment
+from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, cpus, kernel_environment, page_size
 from glm_rocm.errors import EngineError
 from glm_rocm.plan import Plan
 
@@ -58,7 +58,7 @@ def environment(plan: Plan, options: ServeOptions) -> dict[str, str]:
     if plan.target.vendor == "cpu":
         # SGLang compiles its router and rotary embedding at the first request, a minute of C++ on two CPUs.
         added["TORCHDYNAMO_DISABLE"] = "1"
-        added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cpus() - 1))
+        added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, cpus() - 1))
         if plan.mtp:
             # Small Triton kernels of SGLang's work out which cache slots drafts take; Triton compiles for no CPU.
             added["TRITON_INTERPRET"] = "1"
@@ -91,11 +91,6 @@ def _memory(plan: Plan) -> list[str]:
     return flags
 
 
-def page_size(plan: Plan) -> int:
-    """Tokens per page of the KV cache that the plan's attention kernel was chosen for; 0 where it chose none."""
-    return next((s.problem.block_size for s in plan.selections if s.problem.op == "attention"), 0)  # type: ignore[attr-defined]
-
-
 def _kernels(plan: Plan, options: ServeOptions) -> list[str]:
     """Which attention and experts; no captured graphs, since our attention reads lengths on the host.
 
@@ -124,7 +119,3 @@ def _speculation(plan: Plan) -> list[str]:
         *("--speculative-algorithm", "EAGLE", "--speculative-num-steps", str(plan.mtp)),
         *("--speculative-eagle-topk", "1", "--speculative-num-draft-tokens", str(plan.mtp + 1)),
     ]
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

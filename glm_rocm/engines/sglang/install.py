@@ -9,6 +9,7 @@ from typing import Any
 
 from glm_rocm.backends import emulation
 from glm_rocm.engines.active import chosen
+from glm_rocm.engines.checks import refuse_aiter, refuse_broken_hooks
 from glm_rocm.engines.hook import Hook
 from glm_rocm.engines.sglang import hooks, torchvision
 from glm_rocm.engines.sglang.command import BACKEND
@@ -58,25 +59,12 @@ def check_version() -> None:
 def check_aiter(plan: Plan, environment: Mapping[str, str]) -> None:
     """Refuse `SGLANG_USE_AITER` when no kernel of the plan is AITER's: SGLang would shuffle the weights for it."""
     asked = environment.get("SGLANG_USE_AITER", "0").lower() in ("1", "true", "yes", "y")
-    planned = any("aiter" in selection.chosen.name for selection in plan.selections)
-    if plan.target.vendor == "rocm" and asked and not planned:
-        raise EngineError(
-            "`SGLANG_USE_AITER` is set, and the plan has chosen no AITER kernel",
-            required="AITER only where the plan says so",
-            hint="unset SGLANG_USE_AITER",
-        )
+    refuse_aiter(plan, "SGLANG_USE_AITER", asked=asked)
 
 
 def check_hooks() -> None:
     """Refuse an SGLang of the right version whose insides are not as we know them (a fork, a vendor's build)."""
-    broken = [contract for contract in (hook.check() for hook in hooks.HOOKS) if not contract.holds]
-    if broken:
-        first = broken[0]
-        raise EngineError(
-            f"`{first.hook}` of the installed SGLang is `{first.found}`, and {len(broken) - 1} other hooks differ",
-            required=f"`{first.required}`, as in SGLang {SUPPORTED}",
-            hint="glm-rocm doctor",
-        )
+    refuse_broken_hooks(hooks.HOOKS, "SGLang", SUPPORTED)
 
 
 def _install_attention() -> None:

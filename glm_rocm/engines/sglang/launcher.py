@@ -6,15 +6,15 @@ server starts, as one `error:` line. Each process that SGLang spawns imports thi
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 
 from glm_rocm.engines.base import PLAN_VARIABLE
+from glm_rocm.engines.checks import refuse_hidden_plugin
 from glm_rocm.engines.sglang import register, torchvision
 from glm_rocm.engines.sglang.command import KEY_VARIABLE, PLATFORM, PLUGIN
 from glm_rocm.engines.sglang.install import check_aiter, check_version
-from glm_rocm.errors import EngineError, GlmRocmError
+from glm_rocm.errors import GlmRocmError
 
 ENTRY_POINTS = (("sglang.srt.plugins", PLUGIN), ("sglang.srt.platforms", PLATFORM))
 
@@ -49,12 +49,7 @@ def check_plugin() -> None:
     if plan is not None:
         check_aiter(plan, os.environ)
     for group, name in ENTRY_POINTS:
-        if not importlib.metadata.entry_points(group=group, name=name):
-            raise EngineError(
-                f"no entry point `{name}` in `{group}`",
-                required="glm-rocm installed as a package, so that each SGLang process loads it",
-                hint="pip install -e .",
-            )
+        refuse_hidden_plugin(group, name, "SGLang")
 
 
 def serve(arguments: list[str]) -> None:

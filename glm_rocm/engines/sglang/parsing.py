@@ -15,21 +15,7 @@ from sglang.srt.function_call.glm4_moe_detector import Glm4MoeDetector
 from sglang.srt.parser import reasoning_parser
 
 from glm_rocm.engines.sglang.answer import Calls, Pieces, Thinking
-
-_OPENS_THINKING: dict[str, bool] = {}
-"""Answers of `opens_thinking` by template: it is asked at every request."""
-
-
-def opens_thinking(tokenizer: Any) -> bool:
-    """Whether the chat template ends the prompt with `<think>`, as GLM-4.7's does."""
-    template = getattr(tokenizer, "chat_template", None)
-    if not isinstance(template, str):
-        return False
-    if template not in _OPENS_THINKING:
-        turn = [{"role": "user", "content": "?"}]
-        prompt = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
-        _OPENS_THINKING[template] = prompt.rstrip().endswith("<think>")
-    return _OPENS_THINKING[template]
+from glm_rocm.engines.thinking import opens_thinking
 
 
 class GlmThinking(reasoning_parser.Glm45Detector):  # type: ignore[misc]

@@ -7,7 +7,7 @@ import os
 import sys
 
 from glm_rocm.backends import emulation
-from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, kernel_environment
+from glm_rocm.engines.base import PLAN_VARIABLE, ServeOptions, cpus, kernel_environment, page_size
 from glm_rocm.plan import Plan
 
 LAUNCHER = "glm_rocm.engines.vllm.launcher"
@@ -74,11 +74,6 @@ def _memory(plan: Plan) -> list[str]:
     return flags
 
 
-def page_size(plan: Plan) -> int:
-    """Tokens per page of the KV cache that the plan's attention kernel was chosen for; 0 where it chose none."""
-    return next((s.problem.block_size for s in plan.selections if s.problem.op == "attention"), 0)  # type: ignore[attr-defined]
-
-
 def _kernels(plan: Plan, options: ServeOptions) -> list[str]:
     """Which attention, and whether vLLM may compile or capture the model."""
     flags = []
@@ -108,8 +103,8 @@ def _cpu_environment(plan: Plan) -> dict[str, str]:
     so their number is set here: as many as it would bind, one CPU being left to the API server. OpenMP threads that
     spin on a CPU somebody else is using cost more than they bring.
     """
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if plan.tp > 1 or cpus > SMALL_MACHINE:
+    available = cpus()
+    if plan.tp > 1 or available > SMALL_MACHINE:
         return {}
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cpus - 1))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, available - 1))
     return {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": threads}

@@ -9,6 +9,7 @@ from typing import Any
 
 from glm_rocm.backends import emulation
 from glm_rocm.engines.active import chosen
+from glm_rocm.engines.checks import refuse_aiter, refuse_broken_hooks
 from glm_rocm.engines.hook import Hook
 from glm_rocm.engines.vllm import hooks
 from glm_rocm.engines.vllm.versions import SUPPORTED, found_version, is_supported
@@ -60,25 +61,12 @@ def check_aiter(plan: Plan, environment: Any) -> None:
     overrule the plan in silence.
     """
     asked = environment.get("VLLM_ROCM_USE_AITER", "0").lower() in ("1", "true")
-    planned = any("aiter" in selection.chosen.name for selection in plan.selections)
-    if plan.target.vendor == "rocm" and asked and not planned:
-        raise EngineError(
-            "`VLLM_ROCM_USE_AITER` is set, and the plan has chosen no AITER kernel",
-            required="AITER only where the plan says so",
-            hint="unset VLLM_ROCM_USE_AITER",
-        )
+    refuse_aiter(plan, "VLLM_ROCM_USE_AITER", asked=asked)
 
 
 def check_hooks() -> None:
     """Refuse a vLLM of the right version whose insides are not as we know them (a fork, a vendor's build)."""
-    broken = [contract for contract in (hook.check() for hook in hooks.HOOKS) if not contract.holds]
-    if broken:
-        first = broken[0]
-        raise EngineError(
-            f"`{first.hook}` of the installed vLLM is `{first.found}`, and {len(broken) - 1} other hooks differ",
-            required=f"`{first.required}`, as in vLLM {SUPPORTED}",
-            hint="glm-rocm doctor",
-        )
+    refuse_broken_hooks(hooks.HOOKS, "vLLM", SUPPORTED)
 
 
 def _install_attention() -> None:

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable
 
 from glm_rocm.engines.base import PLAN_VARIABLE
+from glm_rocm.engines.checks import refuse_hidden_plugin
 from glm_rocm.engines.vllm.command import PLUGIN
 from glm_rocm.engines.vllm.install import check_aiter, check_version
 from glm_rocm.engines.vllm.versions import DISTRIBUTIONS
-from glm_rocm.errors import EngineError, GlmRocmError
+from glm_rocm.errors import GlmRocmError
 
 ENTRY_POINTS = "vllm.general_plugins"
 
@@ -49,13 +50,7 @@ def check_plugin() -> None:
     plan = active_plan()
     if plan is not None:
         check_aiter(plan, os.environ)
-    found = importlib.metadata.entry_points(group=ENTRY_POINTS, name=PLUGIN)
-    if not found:
-        raise EngineError(
-            f"no entry point `{PLUGIN}` in `{ENTRY_POINTS}`",
-            required="glm-rocm installed as a package, so that each vLLM process loads it",
-            hint="pip install -e .",
-        )
+    refuse_hidden_plugin(ENTRY_POINTS, PLUGIN, "vLLM")
 
 
 def _answering_for_vllm(version: Callable[[str], str]) -> Callable[[str], str]:

@@ -25,6 +25,7 @@ from vllm.parser.engine.parser_engine_config import ParserEngineConfig, ParserSt
 from vllm.parser.glm47_moe import Glm47MoeParser, glm47_moe_config
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
+from glm_rocm.engines.thinking import opens_thinking
 from glm_rocm.engines.vllm import grammar
 
 _ARGUMENT = re.compile(r"(?:<arg_key>)?(?P<key>[^<>]*)</arg_key>\s*<arg_value>(?P<value>.*?)</arg_value>", re.DOTALL)
@@ -67,22 +68,6 @@ def config(opens_thinking: bool, thinking: bool) -> ParserEngineConfig:
         transitions={**stock.transitions, **key_left_out},
         arg_converter=arguments_json,
     )
-
-
-def opens_thinking(tokenizer: Any) -> bool:
-    """Whether the chat template ends the prompt with `<think>`, as GLM-4.7's does."""
-    template = getattr(tokenizer, "chat_template", None)
-    if not isinstance(template, str):
-        return False
-    if template not in _OPENS_THINKING:
-        turn = [{"role": "user", "content": "?"}]
-        prompt = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
-        _OPENS_THINKING[template] = prompt.rstrip().endswith("<think>")
-    return _OPENS_THINKING[template]
-
-
-_OPENS_THINKING: dict[str, bool] = {}
-"""Answers of `opens_thinking` by template: it is asked several times per request."""
 
 
 class Glm45Parser(Glm47MoeParser):  # type: ignore[misc]
