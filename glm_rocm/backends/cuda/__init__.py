@@ -10,23 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from glm_rocm.backends.cuda.limits import at_least, capability, library, wheel_has_code
-from glm_rocm.backends.declare import BLOCKS, DTYPES, EXACT, QUANTS, SAME_BITS, divides, rotary_fits
-from glm_rocm.ops.kernel import (
-    Evidence,
-    Kernel,
-    Reason,
-    Tolerance,
-    at_most,
-    module_present,
-    on_arch,
-    on_vendor,
-    one_of,
-)
+from glm_rocm.backends.declare import BLOCKS, divides
+from glm_rocm.backends.triton_kernels import cache_dtype, triton_kernels
+from glm_rocm.ops.kernel import Evidence, Kernel, Reason, Tolerance, at_most, on_vendor, one_of
 from glm_rocm.target import Target
 
 ARCHS = ("sm90", "sm100")
 """Those that our Triton kernels have launch choices for, and are compiled for in tests/compile."""
-HEAD_DIMS = (32, 64, 128)
 FLASHINFER = "flashinfer-python>=0.6.13,<0.8"
 """0.6.13 is the one whose signatures the calls are held against; of 0.7.2 the sources were read."""
 XFORMERS = "xformers>=0.0.35"
@@ -34,8 +24,6 @@ XFORMERS = "xformers>=0.0.35"
 kernels works where, no version tells: the probe does."""
 HALVES = ("bfloat16", "float16")
 
-TOLERANCE = EXACT | {"float8": Tolerance(calc_diff=1e-3, max_abs=1e-1)}
-"""FP8 on the same bits (DeepGEMM's gate for FP8, testing/numeric.py)."""
 TENSOR_CORES = {
     "bfloat16": Tolerance(calc_diff=5e-5, max_abs=8e-2),
     "float16": Tolerance(calc_diff=1e-6, max_abs=1e-2),
@@ -43,11 +31,6 @@ TENSOR_CORES = {
 }
 """The libraries round probabilities, or what lies between two products, to the inputs' dtype once more than we do."""
 
-OWN = (
-    on_vendor("cuda"),
-    on_arch(*ARCHS, cure="the torch kernels run there"),
-    module_present("triton", cure="pip install triton"),
-)
 WITH_FLASHINFER = (on_vendor("cuda"), library(FLASHINFER, "flashinfer"))
 WITH_XFORMERS = (
     on_vendor("cuda"),
@@ -56,16 +39,9 @@ WITH_XFORMERS = (
 )
 
 
-def _compiled(*dtypes: str) -> tuple[Evidence, ...]:
+def _compiled(test: str, *dtypes: str) -> tuple[Evidence, ...]:
     where = "compiled by Triton 3.9.0, tests/compile"
     return tuple(Evidence(arch, dtype, "compiled", where) for arch in ARCHS for dtype in dtypes)
-
-
-def _cache_dtype(problem: Any, target: Target) -> Reason | None:
-    """The cache holds the queries' dtype, or e4m3fn where the card converts it."""
-    if problem.kv_dtype in (problem.dtype, target.fp8_dtype):
-        return None
-    return Reason(f"kv_dtype {problem.kv_dtype}", f"{problem.dtype} or {target.fp8_dtype} on {target.arch}")
 
 
 def _plain_cache(problem: Any, target: Target) -> Reason | None:
@@ -103,7 +79,7 @@ KERNELS = (
             *WITH_FLASHINFER,
             at_least(8, 0),
             one_of("dtype", HALVES, cure="`--dtype bfloat16`"),
-            _cache_dtype,
+            cache_dtype,
             one_of("head_dim", (64, 128, 256)),
             divides("kv_heads", "heads"),
             at_most("block_size", 256),
@@ -128,33 +104,6 @@ KERNELS = (
         requires=("torch", "triton", "xformers"),
     ),
     Kernel(
-        name="cuda.attention",
-        op="attention",
-        entry="glm_rocm_kernels.attention:attention",
-        limits=(
-            *OWN,
-            one_of("dtype", DTYPES),
-            _cache_dtype,
-            one_of("head_dim", HEAD_DIMS),
-            divides("kv_heads", "heads"),
-            at_most("block_size", 128),
-        ),
-        tolerance=TOLERANCE,
-        evidence=_compiled(*DTYPES, "float8"),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
-    Kernel(
-        name="cuda.route",
-        op="moe.route",
-        entry="glm_rocm_kernels.moe:route",
-        limits=(*OWN, divides("n_group", "experts")),
-        tolerance={"float32": EXACT["float32"]},
-        evidence=_compiled("float32"),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
-    Kernel(
         name="cuda.flashinfer_experts",
         op="moe.experts",
         entry="glm_rocm.backends.cuda.flashinfer_experts:experts",
@@ -171,56 +120,7 @@ KERNELS = (
         requires=("torch", "flashinfer"),
         graph="always",
     ),
-    Kernel(
-        name="cuda.experts",
-        op="moe.experts",
-        entry="glm_rocm_kernels.moe:experts",
-        limits=(*OWN, one_of("dtype", DTYPES), one_of("quant", QUANTS), one_of("block", BLOCKS)),
-        tolerance=TOLERANCE,
-        evidence=_compiled(*DTYPES, "float8"),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
-    Kernel(
-        name="cuda.linear",
-        op="linear",
-        entry="glm_rocm_kernels.linear:linear",
-        limits=(*OWN, one_of("dtype", DTYPES), one_of("quant", QUANTS)),
-        tolerance=TOLERANCE,
-        evidence=_compiled(*DTYPES, "float8"),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
-    Kernel(
-        name="cuda.norm_rope",
-        op="norm_rope",
-        entry="glm_rocm_kernels.norm_rope:norm_rope",
-        limits=(*OWN, one_of("dtype", DTYPES), rotary_fits, divides("kv_heads", "heads")),
-        tolerance=EXACT,
-        evidence=_compiled(*DTYPES),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
-    Kernel(
-        name="cuda.quant",
-        op="quant",
-        entry="glm_rocm_kernels.quant:quantize_per_token",
-        limits=(*OWN, one_of("dtype", DTYPES), one_of("scheme", ("channel_token",))),
-        tolerance=SAME_BITS,
-        evidence=_compiled("float8"),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
-    Kernel(
-        name="cuda.quant_groups",
-        op="quant",
-        entry="glm_rocm_kernels.quant:quantize_token_groups",
-        limits=(*OWN, one_of("dtype", DTYPES), one_of("scheme", ("block",))),
-        tolerance=SAME_BITS,
-        evidence=_compiled("float8"),
-        requires=("torch", "triton"),
-        graph="always",
-    ),
+    *triton_kernels("cuda", ARCHS, _compiled, attention=(at_most("block_size", 128),), graph="always"),
 )
 
 
