@@ -1,15 +1,8 @@
 #!/usr/bin/env bash
 # The Dockerfiles, scripts, compose file, manifests and bake file, each held to its own linter or schema.
-# Makes .venvs/images from ci/locks/images.txt where it is not there or older than that. Needs no network afterwards.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-folder=.venvs/images
-if [ ! "$folder/.done" -nt ci/locks/images.txt ]; then
-    "${PYTHON:-python3.11}" -m venv "$folder"
-    "$folder/bin/python" -m pip --disable-pip-version-check -qq install --no-deps -r ci/locks/images.txt
-    touch "$folder/.done"
-fi
-bin=$folder/bin
+bin=$(ci/tools.sh images)
 
 "$bin/hadolint" --config docker/hadolint.yaml docker/Dockerfile.vllm docker/Dockerfile.sglang
 "$bin/shellcheck" docker/*.sh
