@@ -7,90 +7,43 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import served
 
 if importlib.util.find_spec("sglang") is None:
     collect_ignore_glob = ["test_*.py"]
 
-KEY = "test-key"
-READY_WITHIN_S = 580
 PORT = 31010
 
 
-class Server:
-    """`glm-rocm serve MODEL --engine sglang ...` in a process of its own, waited for until it says that it is ready."""
+class Server(served.Server):
+    """A server of the engine that is under test, always on the same port."""
+
+    READY_WITHIN_S = 580
+    STOPPED_WITHIN_S = 120
 
     def __init__(self, folder: Path, model: str, *flags: str) -> None:
-        self.log = folder / f"port-{PORT}/engine.log"
-        self.stderr = folder / f"serve-{time.monotonic_ns()}.txt"
-        command = [sys.executable, "-m", "glm_rocm.cli", "serve", model, "--engine", "sglang", "--json", *flags]
-        variables = {"GLM_ROCM_API_KEY": KEY, "GLM_ROCM_STATE": str(folder)}
-        with self.stderr.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [*command, "--port", str(PORT)],
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env={**os.environ, **variables},
-            )
-        self.events: list[dict[str, Any]] = []
-        watchdog = threading.Timer(READY_WITHIN_S, self.process.terminate)
-        watchdog.start()
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.events.append(json.loads(line))
-            if self.events[-1]["event"] == "ready":
-                break
-        watchdog.cancel()
-        if not self.events or self.events[-1]["event"] != "ready":
-            self.stop()
-            raise AssertionError(self.stderr.read_text())
-        self.model = str(self.events[-1]["model"])
-
-    def client(self) -> OpenAI:
-        return OpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key=KEY, max_retries=0, timeout=120)
+        super().__init__(folder, model, PORT, "--engine", "sglang", *flags)
 
     def generate(self, prompts: list[list[int]], tokens: int, **options: Any) -> list[dict[str, Any]]:
         """SGLang's own route: greedy tokens of these token ids, whatever the model would end with."""
         sampling = {"temperature": 0, "max_new_tokens": tokens, "ignore_eos": True}
         body = json.dumps({"input_ids": prompts, "sampling_params": sampling, **options}).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {served.KEY}"}
         request = urllib.request.Request(f"http://127.0.0.1:{PORT}/generate", body, headers)
         with urllib.request.urlopen(request, timeout=300) as response:
             answers: list[dict[str, Any]] = json.loads(response.read())
         return answers
-
-    def pids(self) -> list[int]:
-        """The supervisor and everything below it."""
-        parents: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            except (OSError, ValueError):
-                continue
-            parents.setdefault(parent, []).append(int(stat.parent.name))
-        found = [self.process.pid]
-        for pid in found:
-            found += parents.get(pid, [])
-        return found
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=120)
-        return self.process.returncode
 
 
 @pytest.fixture(scope="module")
