@@ -7,6 +7,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from glm_rocm.validate.statistics import BIN_EDGES
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 WIDTH = 5.3
 """Inches; the page shows two beside each other at this size."""
+ABOVE = 2.2
+"""Inches of the axes' height."""
 LEGEND_ROW, LEGEND_WIDTH = 0.16, 72
 """Inches of a line of the legend, and the characters that it holds."""
 FLOOR = 1e-9
@@ -64,8 +67,8 @@ def over_m(series: Sequence[Series], gates: Sequence[tuple[float, str]], title: 
 
     with mpl.rc_context(STYLE):
         names = [textwrap.fill(line.name, LEGEND_WIDTH) for line in series]
-        below = 0.55 + LEGEND_ROW * (len("\n".join([*names, ""]).splitlines()) + 1)
-        figure, axes = _axes(below, above=2.2)
+        below = 0.55 + LEGEND_ROW * (sum(name.count("\n") + 1 for name in names) + 1)
+        figure, axes = _axes(below)
         finite = [max(value, FLOOR) for line in series for _, value in line.points if math.isfinite(value)]
         top = 3 * max([*finite, *(limit for limit, _ in gates)])
         for index, line in enumerate(series):
@@ -115,19 +118,17 @@ def histogram(counts: Mapping[str, Sequence[int]], title: str) -> str:
         return _svg(figure, title)
 
 
-def _axes(below: float, above: float) -> tuple[Figure, Axes]:
-    """Axes `above` inches high over `below` inches for the legend: a legend of any width leaves them as they are."""
+def _axes(below: float) -> tuple[Figure, Axes]:
+    """Axes over `below` inches for the legend: a legend of any width leaves them as they are."""
     from matplotlib.figure import Figure
 
-    height = above + below + 0.1
+    height = ABOVE + below + 0.1
     figure = Figure((WIDTH, height))
-    return figure, figure.add_axes((0.12, below / height, 0.86, above / height))
+    return figure, figure.add_axes((0.12, below / height, 0.86, ABOVE / height))
 
 
 def _svg(figure: Figure, title: str) -> str:
     """The figure as an `<svg>` element without a header, named for those who do not see it."""
-    from html import escape
-
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=NO_METADATA)
     drawn = file.getvalue()
