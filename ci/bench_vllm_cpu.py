@@ -1,8 +1,9 @@
 """Our kernels against vLLM's own on this CPU: two servers, the same load by turns, the ratio of the times.
 
-    python ci/bench_vllm_cpu.py [--model DIR] [--rounds 3] [--limit 1.5]
+    python ci/bench_vllm_cpu.py [--model DIR] [--alone DIR] [--rounds 3] [--limit 1.5]
 
-Both servers run vLLM with the same arguments and environment; one has a plan, the other none. The load is `vllm bench
+Both servers run vLLM with the same arguments and environment; one has a plan, the other none. vLLM alone refuses FP8 on
+a CPU: `--model FP8 --alone BF16` then compares our FP8 with the checkpoint that it does serve. The load is `vllm bench
 serve` with random prompts, each round with a seed of its own, so that no cache of an earlier round helps. A round goes
 to one server and then to the other, in turning order. Of several rounds the least counts, since what else the machine
 does only adds; the servers' own CPU seconds are shown beside it, which such things hardly touch. Exit code 1 where the
@@ -157,19 +158,25 @@ def compare(servers: list[Server], model: str, load: Load, rounds: int, folder: 
     return ratios["duration"]
 
 
+def plan_of(model: str) -> Plan:
+    """The plan of either server on this CPU."""
+    engine = get_engine("vllm")
+    return make_plan(model, parse_target("cpu"), engine="vllm", ops=engine.ops, context=1024, max_seqs=16)
+
+
 def main() -> int:
     """Start both servers, measure, compare, stop both."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--model", default=str(checkpoint_path()), help="checkpoint folder (the pocket GLM)")
+    ask.add_argument("--alone", help="checkpoint folder that vLLM alone serves, where it refuses --model")
     ask.add_argument("--rounds", type=int, default=3)
     ask.add_argument("--limit", type=float, default=1.5, help="largest ratio of times that is good enough")
     ask.add_argument("--port", type=int, default=18160, help="first of two ports")
     ask.add_argument("--compiled", action="store_true", help="let vLLM alone compile its model (minutes at start)")
     asked = ask.parse_args()
 
-    plan = make_plan(
-        asked.model, parse_target("cpu"), engine="vllm", ops=get_engine("vllm").ops, context=1024, max_seqs=16
-    )
+    plan = plan_of(asked.model)
+    before = plan_of(asked.alone) if asked.alone else plan
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ends the servers on its way
     with tempfile.TemporaryDirectory(prefix="glm-rocm-bench-") as name:
         folder = Path(name)
@@ -178,10 +185,9 @@ def main() -> int:
         ours = ServeOptions(port=asked.port + 1, served_name=NAME, plan_file=str(folder / "plan.json"))
         servers: list[Server] = []
         try:
-            for label, options in (("vllm", alone), ("ours", ours)):
-                servers.append(
-                    Server(label, plan, options, Path(tempfile.gettempdir()) / f"glm-rocm-bench-{label}.log")
-                )
+            for label, planned, options in (("vllm", before, alone), ("ours", plan, ours)):
+                log = Path(tempfile.gettempdir()) / f"glm-rocm-bench-{label}.log"
+                servers.append(Server(label, planned, options, log))
                 servers[-1].wait()
             worst = max(compare(servers, asked.model, load, asked.rounds, folder) for load in LOADS)
         finally:
