@@ -43,6 +43,19 @@ def test_widen_reads_every_code_as_torch_does(dtype: torch.dtype) -> None:
     assert decode_table(dtype, codes.device).shape == (256,)
 
 
+@pytest.mark.parametrize("nan", [0x7F, 0xFF, None])
+@pytest.mark.parametrize("dtype", FP8, ids=str)
+def test_widen_reads_a_large_weight_as_torch_does(dtype: torch.dtype, nan: int | None) -> None:
+    """Large weights are widened by bit operations, which alone would read a NaN code as a number."""
+    bits = torch.arange(quant.MANY + 7).remainder(256).to(torch.uint8)
+    for code in {0x7F, 0xFF} - {nan}:
+        bits[bits == code] = 0
+    codes = bits.view(dtype)
+    got, want = quant.widen(codes), codes.float()
+    torch.testing.assert_close(got, want, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(got.signbit(), want.signbit()), "a zero lost its sign"
+
+
 def test_activations_of_a_row_of_zeros_stay_zero() -> None:
     x = torch.zeros(2, 192)
     x[0] = 1.0

@@ -31,7 +31,7 @@ def linear(
         y = torch.nn.functional.linear(x.float(), widen(w), None if bias is None else bias.float())
         return y.to(out_dtype or x.dtype)
     rows, factor = quantized_rows(x, w.dtype, quant)
-    y = rows @ widen(w).T if quant == "channel_token" else rows @ widen_blocks(w, w_scale).T
+    y = torch.nn.functional.linear(rows, widen(w) if quant == "channel_token" else widen_blocks(w, w_scale))
     if factor is not None and w_scale is not None:
         y *= factor
         y *= w_scale.view(1, -1)

@@ -8,6 +8,11 @@ from torch.nn.functional import pad
 
 from glm_rocm.numerics import E4M3FN, FORMATS, decode_table, expand_blocks, quantize_rows
 
+MANY = 100_000
+"""Elements from which a few operations on whole vectors beat the look-up of each."""
+TABLES = {dtype: decode_table(dtype, torch.device("cpu")) for dtype in FORMATS}
+"""The values of every code: made once, since a decoding layer asks for them as often as for a product."""
+
 
 def quantize_per_token(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """See `glm_rocm.ops.quant.QuantizePerToken`."""
@@ -42,11 +47,31 @@ def quantize_blocks(
 
 
 def widen(x: Tensor) -> Tensor:
-    """Any float tensor as fp32; FP8 through a table of its 256 values, on a CPU five times quicker than `.float()`."""
+    """Any float tensor as fp32, exactly; see `_widen_bits` and `_widen_by_table` for FP8."""
     if x.dtype not in FORMATS:
         return x.float()
-    bits = x.contiguous().view(torch.uint8)
-    return decode_table(x.dtype, x.device).index_select(0, bits.reshape(-1).int()).view(x.shape)
+    quick = x.dtype == E4M3FN.dtype and x.device.type == "cpu" and x.numel() >= MANY
+    return _widen_bits(x.contiguous()) if quick else _widen_by_table(x.contiguous())
+
+
+def _widen_bits(x: Tensor) -> Tensor:
+    """e4m3fn on a CPU by integer operations on whole vectors: ten times quicker than `.float()`.
+
+    Sign, exponent and mantissa stand in a half as they stand in the code, seven bits further up. The half's exponent
+    has a bias of 15 where the code's has 7, so that it reads 2^-8 of the value; subnormal codes become subnormal halves
+    and are right as well. Only NaN (0x7f, 0xff) would become a number: one look at the largest bytes finds it.
+    """
+    if int(x.view(torch.uint8).amax()) == 0xFF or int(x.view(torch.int8).amax()) == 0x7F:
+        return _widen_by_table(x)
+    sign_exponent_mantissa = -0x4080  # 0xbf80 as a signed 16-bit number: what the sign's copies leave
+    half = x.view(torch.int8).to(torch.int16).mul_(1 << 7).bitwise_and_(sign_exponent_mantissa).view(torch.float16)
+    return half.float().mul_(2.0**8)
+
+
+def _widen_by_table(x: Tensor) -> Tensor:
+    """Any FP8 format through a table of its 256 values, on a CPU five times quicker than `.float()`."""
+    table = TABLES[x.dtype] if x.device.type == "cpu" else decode_table(x.dtype, x.device)
+    return table.index_select(0, x.view(torch.uint8).reshape(-1).int()).view(x.shape)
 
 
 def quantized_rows(x: Tensor, dtype: torch.dtype, quant: str) -> tuple[Tensor, Tensor | None]:
